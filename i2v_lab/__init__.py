@@ -1,1 +1,16 @@
+"""A laboratory in JupyterLab for taking image-to-video models apart, extending them, and seeing which extension did what"""
+
+import lazy_loader
+
 __version__ = "0.1.0"
+
+_NAMES = {
+    "core.actions": ["Action"],
+    "core.clip": ["Clip"],
+    "core.errors": ["InputError"],
+    "core.picture": ["load_picture"],
+    "pipeline.backends": ["load_pipeline"],
+    "pipeline.stages": ["Stopped"],
+    "study.judge": ["judge"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

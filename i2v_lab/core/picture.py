@@ -18,15 +18,8 @@ from PIL import Image, ImageCms, ImageOps
 from .errors import InputError
 
 # %% ../../nbs/core/50_picture.ipynb #7bcc82b9
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-)  # as Pillow names them; JPEG includes the two-picture MPO of telephones
+# As Pillow names them; JPEG includes the two-picture MPO of telephones.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_BYTES = 200_000_000  # of the file
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16  # pixels

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STILL', 'grid_points', 'similarity_basis', 'similarity_field', 'fit_layers', 'Layers', 'split_layers',
-           'guided_filter', 'cut_out', 'tone_of', 'best_shift', 'fill_hole', 'pixel_matrix', 'foreground',
+           'guided_filter', 'cut_out', 'tone_of', 'agreement', 'sources', 'fill_hole', 'pixel_matrix', 'foreground',
            'draw_subject', 'Renderer']
 
 # %% ../../nbs/model/50_renderer.ipynb #38c6f049
@@ -119,47 +119,62 @@ def tone_of(
     known: np.ndarray,  # float32 `[H,W]` 1 known, 0 hole
     sigma: float,  # pixels, of the finest average
 ) -> np.ndarray:  # float32 `[H,W,3]`
-    "Blur what is known, and carry it into the hole."
-    out, missing = np.zeros_like(picture), np.ones(known.shape, np.float32)
-    while missing.max() > 0:
-        weight = cv2.GaussianBlur(known, (0, 0), sigma)
-        mean = cv2.GaussianBlur(picture * known[..., None], (0, 0), sigma) / (weight[..., None] + 1e-6)
-        share = np.clip(weight / 0.2, 0, 1) * missing if sigma < max(known.shape) / 3 else missing
-        out += share[..., None] * mean
-        missing = missing - share
-        missing[missing < 1e-3] = 0
-        sigma *= 2
-    return out
+    "Blur what is known and carry it into the hole, from coarser and coarser averages (a push-pull pyramid)."
+
+    def pull(total: np.ndarray) -> np.ndarray:  # weighted colour and weight `[h,w,4]`
+        mean, weight = total[..., :3] / (total[..., 3:] + 1e-6), total[..., 3:]
+        if weight.min() > 0.2 or min(weight.shape[:2]) <= 2:
+            return mean
+        coarse = cv2.resize(pull(cv2.pyrDown(total)), weight.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        share = np.clip(weight / 0.2, 0, 1)
+        return share * mean + (1 - share) * coarse
+
+    total = np.dstack([picture * known[..., None], known]).astype(np.float32)
+    return pull(cv2.GaussianBlur(total, (0, 0), sigma))
+
+# %% ../../nbs/model/50_renderer.ipynb #4a0504f0
+def agreement(
+    picture: np.ndarray,  # float32 `[H,W,3]`, small
+    hole: np.ndarray,  # bool `[H,W]`, nothing may be taken from here
+    want: np.ndarray,  # bool `[H,W]`, the part still to be filled
+    ring: np.ndarray,  # bool `[H,W]`, the known surroundings
+    shift: tuple[int, int],
+) -> tuple[float, np.ndarray]:  # cost, and which part would be filled
+    "How well the surroundings of a hole agree with themselves, shifted."
+    (H, W), (dx, dy) = hole.shape, shift
+    usable = np.zeros_like(hole)
+    here = slice(max(0, -dy), min(H, H - dy)), slice(max(0, -dx), min(W, W - dx))
+    there = slice(max(0, dy), min(H, H + dy)), slice(max(0, dx), min(W, W + dx))
+    usable[here] = ~hole[there]
+    filled, seen = want & usable, ring[here] & usable[here]
+    if seen.sum() < 8 or filled.sum() < 0.06 * want.sum():
+        return np.inf, filled
+    apart = np.abs(picture[here][seen] - picture[there][seen]).mean()
+    return apart + 25 * (1 - filled.sum() / want.sum()) + 0.05 * abs(dy), filled
 
 
-def best_shift(
+def sources(
     picture: np.ndarray,  # float32 `[H,W,3]`, small
     hole: np.ndarray,  # bool `[H,W]`
-) -> tuple[int, int]:  # (dx, dy): the hole is filled from there
-    "Find the shift under which the surroundings of a hole agree best with themselves."
+    pieces: int = 5,  # at most
+) -> list[tuple[tuple[int, int], np.ndarray]]:  # shift (dx, dy) and the part of the hole it fills
+    "Find where each part of a hole is best copied from."
     H, W = hole.shape
-    x, y, w, h = cv2.boundingRect(hole.astype(np.uint8))
-    ring = cv2.dilate(hole.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~hole
-    ys, xs = np.nonzero(hole)
-    ry, rx = np.nonzero(ring)
-    best, least = (0, 0), np.inf
-    for dy in (0, -h // 4, h // 4, -h // 2, h // 2, -h, h):
-        for dx in range(-W, W, max(2, W // 48)):
-            inside = (xs + dx >= 0) & (xs + dx < W) & (ys + dy >= 0) & (ys + dy < H)
-            good = inside.copy()
-            good[inside] = ~hole[ys[inside] + dy, xs[inside] + dx]
-            if good.mean() < 0.6:
-                continue
-            at = (ry + dy).clip(0, H - 1), (rx + dx).clip(0, W - 1)
-            clear = ~hole[at] & (ry + dy >= 0) & (ry + dy < H) & (rx + dx >= 0) & (rx + dx < W)
-            if clear.sum() < 8:
-                continue
-            cost = np.abs(picture[ry, rx] - picture[at])[clear].mean() + 60 * (1 - good.mean()) + 0.05 * abs(dy)
-            if cost < least:
-                best, least = (dx, dy), cost
-    return best
+    _, _, w, h = cv2.boundingRect(hole.astype(np.uint8))
+    want, out = hole.copy(), []
+    shifts = [(dx, dy) for dy in (0, -h // 3, h // 3, -h, h) for dx in range(-W + 4, W - 4, max(3, W // 32))]
+    while want.any() and len(out) < pieces:
+        ring = cv2.dilate(want.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~hole
+        costs = [agreement(picture, hole, want, ring, s)[0] for s in shifts]
+        if not np.isfinite(min(costs)):
+            break
+        shift = shifts[int(np.argmin(costs))]
+        part = agreement(picture, hole, want, ring, shift)[1]
+        out.append((shift, part))
+        want &= ~part
+    return out
 
-# %% ../../nbs/model/50_renderer.ipynb #6342bd6b
+# %% ../../nbs/model/50_renderer.ipynb #06a0b9bc
 def fill_hole(
     picture: np.ndarray,  # uint8 `[H,W,3]`
     hole: np.ndarray,  # bool `[H,W]`
@@ -168,19 +183,18 @@ def fill_hole(
     H, W = hole.shape
     if not hole.any() or hole.all():
         return picture.copy()
-    f = min(1.0, 128 / min(H, W))
-    small_size = (max(1, round(W * f)), max(1, round(H * f)))
-    small = cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    small_hole = cv2.resize(hole.astype(np.float32), small_size, interpolation=cv2.INTER_AREA) > 0.02
-    tone = tone_of(small, (~small_hole).astype(np.float32), 3.0)
-    dx, dy = (round(v / f) for v in best_shift(small, small_hole))
-    full_tone = cv2.resize(tone, (W, H), interpolation=cv2.INTER_CUBIC)
-    detail = (picture.astype(np.float32) - full_tone) * ~hole[..., None]
-    move = np.float32([[1, 0, -dx], [0, 1, -dy]])
-    copied = cv2.warpAffine(detail, move, (W, H), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
-    soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(0.8, 0.8 / f))[..., None]
-    soft = np.where(hole[..., None], np.maximum(soft, 0.999), soft * 0)
-    return np.clip((1 - soft) * picture + soft * (full_tone + copied) + 0.5, 0, 255).astype(np.uint8)
+    f = min(1.0, 112 / min(H, W))
+    size = max(1, round(W * f)), max(1, round(H * f))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
+    tone = cv2.resize(tone_of(small, (~small_hole).astype(np.float32), 4.0), (W, H), interpolation=cv2.INTER_CUBIC)
+    detail, copied = picture - tone, np.zeros((H, W, 3), np.float32)
+    for (dx, dy), part in sources(small, small_hole):
+        move = np.float32([[1, 0, -dx / f], [0, 1, -dy / f]])
+        moved = cv2.warpAffine(detail, move, (W, H), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+        share = cv2.GaussianBlur(cv2.resize(part.astype(np.float32), (W, H)), (0, 0), 1.5 / f)
+        copied += share[..., None] * moved
+    return np.where(hole[..., None], np.clip(tone + copied + 0.5, 0, 255).astype(np.uint8), picture)
 
 # %% ../../nbs/model/50_renderer.ipynb #8ba95949
 def pixel_matrix(
@@ -218,7 +232,9 @@ def draw_subject(
     H, W = frame.shape[:2]
     x, y, w, h = box
     pad = 4 + int(np.abs(residual).max() * min(H, W) / 2 * 1.5)
-    corners = np.array([[x - pad, y - pad, 1], [x + w + pad, y - pad, 1], [x - pad, y + h + pad, 1], [x + w + pad, y + h + pad, 1]]) @ matrix.T
+    beyond = [pad + side // 4 * cut for side, cut in ((W, x <= 1), (H, y <= 1), (W, x + w >= W - 1), (H, y + h >= H - 1))]
+    xs, ys = (x - beyond[0], x + w + beyond[2]), (y - beyond[1], y + h + beyond[3])
+    corners = np.array([[u, v, 1] for u in xs for v in ys]) @ matrix.T
     (x0, y0), (x1, y1) = np.floor(corners[:, :2].min(0)).astype(int), np.ceil(corners[:, :2].max(0)).astype(int)
     x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, W), min(y1, H)
     if x0 >= x1 or y0 >= y1:
@@ -229,7 +245,7 @@ def draw_subject(
     cells = residual.shape[-1] / W, residual.shape[-2] / H
     at = ((qx + 0.5) * cells[0] - 0.5).astype(np.float32), ((qy + 0.5) * cells[1] - 0.5).astype(np.float32)
     bend = [cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * min(H, W) / 2 for r in residual]
-    layer = cv2.remap(subject, (qx - bend[0]).astype(np.float32), (qy - bend[1]).astype(np.float32), cv2.INTER_LINEAR)
+    layer = cv2.remap(subject, (qx - bend[0]).astype(np.float32), (qy - bend[1]).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     part = frame[y0:y1, x0:x1]
     part[:] = np.clip(layer[..., :3] + (1 - layer[..., 3:]) * part + 0.5, 0, 255).astype(np.uint8)
 
@@ -260,7 +276,7 @@ class Renderer:
         alpha = cut_out(picture, layer)
         if (alpha > 0.5).sum() < 16:
             return picture, None, None
-        r = max(3, round(min(picture.shape[:2]) / 60))
+        r = 2 * max(2, round(min(picture.shape[:2]) / 50)) + 1
         hole = cv2.dilate((alpha > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (r, r))) > 0
         return fill_hole(picture, hole), foreground(picture, alpha), cv2.boundingRect((alpha > 0).astype(np.uint8))
 

@@ -31,6 +31,8 @@ def load_pipeline(
     found = {e.name: e for e in entry_points(group=GROUP)}
     if name not in found:
         raise InputError(closest(name, sorted(found), "backend"))
+    if settings.mix:
+        raise InputError(f"the settings ask for the mix {settings.mix}, but this version has no extensions yet; empty `mix`")
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads) | options
     pipe = found[name].load()(**given)
     asked = dict(num_inference_steps=settings.steps, num_frames=settings.frames, cfg_scale=settings.cfg_scale, fps=settings.fps)

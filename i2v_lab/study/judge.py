@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'SIDE', 'CELL', 'CORNER', 'BORDER', 'STILL', 'RIVAL', 'Verdict', 'working_frames', 'steady_light',
-           'noise_level', 'textured_points', 'tolerance', 'Step', 'flow_engine', 'read_step', 'read_steps', 'pace',
-           'read_clip', 'camera_amounts', 'camera_path', 'squeeze', 'edge_votes', 'vote_still', 'background_is_still',
-           'Mover', 'moving_area', 'rest_around', 'find_mover', 'find_movers', 'follow', 'gait', 'liveliness',
-           'open_clip', 'find_cut', 'judge_camera', 'way_travelled', 'subject_measures', 'judge_subject', 'judge',
-           'background_share']
+           'noise_level', 'textured_points', 'tolerance', 'Step', 'edge_votes', 'misfit', 'vote', 'fit_similarity',
+           'camera_of', 'flow_engine', 'read_step', 'read_steps', 'pace', 'read_clip', 'camera_amounts', 'camera_path',
+           'squeeze', 'near_edge', 'corner_shift', 'background_is_still', 'Mover', 'moving_area', 'rest_around',
+           'find_mover', 'find_movers', 'follow', 'gait', 'liveliness', 'open_clip', 'find_cut', 'judge_camera',
+           'way_travelled', 'background_share', 'background_measures', 'subject_measures', 'judge_subject', 'judge']
 
 # %% ../../nbs/study/10_judge.ipynb #0f07ec6f
 import math
@@ -27,7 +27,7 @@ class Verdict:
     "What the judge saw in one clip."
 
     action: str  # one of the eight action names, or `uncertain`
-    confidence: float  # 0..1: how far the weakest piece of evidence is from tipping over; not a probability
+    confidence: float  # 0..1: how far the weakest piece of evidence is from tipping over; not a probability, and 0 for `uncertain`
     measures: dict[str, float] = field(default_factory=dict)  # the figures behind it; `MEASURES` has their units
     reason: str = ""  # one sentence
 
@@ -44,7 +44,7 @@ class Verdict:
 # %% ../../nbs/study/10_judge.ipynb #2648e91e
 MEASURES = {
     "texture": "share of the frame's cells with enough texture to follow",
-    "fit": "share of textured points that move with the background",
+    "fit": "share of textured points that move with the background; those near the edge count four times",
     "explained": "1 - (motion left over / motion), medians; 1 = the camera move explains everything",
     "zoom": "% of side at the edge; + content grows",
     "roll": "% of side at the edge; + content turns clockwise",
@@ -150,7 +150,80 @@ class Step:
         "Motion that `camera` `[3,3]` does not explain, `[N,2]` px."
         return self.moves - (self.points @ (camera[:2, :2] - np.eye(2)).T + camera[:2, 2])
 
-# %% ../../nbs/study/10_judge.ipynb #8bd277c6
+# %% ../../nbs/study/10_judge.ipynb #b609409a
+def edge_votes(
+    shape: tuple[int, int],  # height, width
+) -> np.ndarray:  # `[h,w]` float32: 4 in the outer eighth of the frame, 1 inside
+    "How much each pixel's vote counts."
+    votes, (h, w) = np.full(shape, 4, np.float32), shape
+    votes[h // 8 : h - h // 8, w // 8 : w - w // 8] = 1
+    return votes
+
+
+def misfit(
+    before: np.ndarray,  # `[h,w]` uint8
+    after: np.ndarray,  # `[h,w]` uint8
+    camera: np.ndarray,  # `[3,3]` px from the frame's centre
+) -> np.ndarray:  # `[h,w]` float32 grey levels; 0 where `camera` brings in what was outside the frame
+    "How wrong `camera` is about each pixel."
+    h, w = before.shape
+    centre = np.float64([[1, 0, (w - 1) / 2], [0, 1, (h - 1) / 2], [0, 0, 1]])
+    move = (centre @ camera @ np.linalg.inv(centre))[:2]
+    moved = cv2.warpAffine(before, move, (w, h), borderMode=cv2.BORDER_TRANSPARENT, dst=after.copy())
+    return cv2.absdiff(after, moved).astype(np.float32)
+
+
+def vote(
+    before: np.ndarray,  # `[h,w]` uint8
+    after: np.ndarray,  # `[h,w]` uint8
+    one: np.ndarray,  # `[3,3]` a camera move
+    other: np.ndarray,  # `[3,3]` another
+    *,
+    noise: float = 0.0,  # grain, grey levels
+) -> tuple[float, float]:  # votes for `one`, votes for `other`; pixels that fit both equally abstain
+    "Which of two camera moves the pixels believe in."
+    gain, clear = misfit(before, after, other) - misfit(before, after, one), 1.5 + noise / 2
+    votes = edge_votes(before.shape)
+    return float(votes[gain > clear].sum()), float(votes[gain < -clear].sum())
+
+# %% ../../nbs/study/10_judge.ipynb #34e94bd9
+def fit_similarity(
+    points: np.ndarray,  # `[N,2]` px
+    moves: np.ndarray,  # `[N,2]` px
+    near: float,  # px a point may be off
+) -> np.ndarray | None:  # `[3,3]`
+    "The similarity most points agree on, by RANSAC."
+    if len(points) < 4:
+        return None
+    found, _ = cv2.estimateAffinePartial2D(
+        points, points + moves, ransacReprojThreshold=near, maxIters=400, confidence=0.995
+    )
+    return None if found is None else np.vstack([found, [0, 0, 1]])
+
+
+def camera_of(
+    before: np.ndarray,  # `[h,w]` uint8
+    after: np.ndarray,  # `[h,w]` uint8
+    points: np.ndarray,  # `[N,2]` px from the frame's centre
+    moves: np.ndarray,  # `[N,2]` px
+    *,
+    noise: float = 0.0,  # grain, grey levels
+) -> tuple[np.ndarray, np.ndarray]:  # the camera move `[3,3]`, and which points agree with it `[N]` bool
+    "The camera's move between two frames: the majority's, unless the pixels side with the minority."
+    near = tolerance(moves)
+    agrees = lambda c: np.hypot(*(moves - (points @ (c[:2, :2] - np.eye(2)).T + c[:2, 2])).T) < near  # noqa: E731
+    if (camera := fit_similarity(points, moves, near)) is None:
+        return np.eye(3), np.zeros(len(points), bool)
+    agree = agrees(camera)
+    if (others := ~agree).sum() > max(12, 0.25 * len(points)):
+        second = fit_similarity(points[others], moves[others], near)
+        if second is not None and agrees(second).mean() > 0.15:
+            for_first, for_second = vote(before, after, camera, second, noise=noise)
+            if for_second > for_first:
+                camera, agree = second, agrees(second)
+    return camera, agree
+
+# %% ../../nbs/study/10_judge.ipynb #3f993886
 def flow_engine():
     "DIS flow, its fast preset taken one scale finer with sparser patches: 3 ms a pair here, and a third fewer stray points."
     engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -174,14 +247,8 @@ def read_step(
     moves = engine.calc(grey[start], grey[stop], None)[points[:, 1], points[:, 0]]
     inside = ((points + moves >= 0) & (points + moves < size)).all(1)
     points, cells, moves = (points - (size - 1) / 2)[inside], cells[inside], moves[inside].astype(float)
-    camera, agree = None, None
-    if len(points) >= 4:
-        camera, agree = cv2.estimateAffinePartial2D(
-            points, points + moves, ransacReprojThreshold=tolerance(moves), maxIters=400, confidence=0.995
-        )
-    if camera is None:
-        camera, agree = np.eye(2, 3), np.zeros(len(points))
-    return Step(start, stop, points, cells, moves, np.vstack([camera, [0, 0, 1]]), agree.ravel().astype(bool))
+    camera, agree = camera_of(grey[start], grey[stop], points, moves, noise=noise)
+    return Step(start, stop, points, cells, moves, camera, agree)
 
 # %% ../../nbs/study/10_judge.ipynb #96d3c000
 def read_steps(
@@ -222,11 +289,14 @@ def read_clip(
 ) -> list[Step]:
     "Read the clip in steps long enough for its motion to be seen."
     engine, last = flow_engine(), len(grey) - 1
-    while True:
-        steps = read_steps(grey, gap, engine=engine, noise=noise)
-        if (speed := pace(steps)) >= 3 or gap >= last:
-            return steps
+    steps = read_steps(grey, gap, engine=engine, noise=noise)
+    while (speed := pace(steps)) < 3 and gap < last:
         gap = min(last, gap * max(2, round(4 / max(speed, 0.3))))
+        longer = read_steps(grey, gap, engine=engine, noise=noise)
+        if pace(longer) < 0.8 * speed:  # a motion that goes to and fro hides in long steps
+            break
+        steps = longer
+    return steps
 
 # %% ../../nbs/study/10_judge.ipynb #64d6fe97
 def camera_amounts(
@@ -264,43 +334,34 @@ def squeeze(
     return 100 * math.log(long / max(short, 1e-6)) / 2
 
 # %% ../../nbs/study/10_judge.ipynb #0d5b9df6
-def edge_votes(
-    shape: tuple[int, int],  # height, width
-) -> np.ndarray:  # `[h,w]` float32: 4 in the outer eighth of the frame, 1 inside
-    "How much each pixel's vote counts."
-    votes, (h, w) = np.full(shape, 4, np.float32), shape
-    votes[h // 8 : h - h // 8, w // 8 : w - w // 8] = 1
-    return votes
+def near_edge(
+    points: np.ndarray,  # `[N,2]` px from the frame's centre
+    shape: tuple[int, int],  # height, width of a working frame, px
+) -> np.ndarray:  # `[N]` bool
+    "Which points lie in the outer eighth of the frame."
+    return (np.abs(points) > 0.375 * np.array(shape[::-1])).any(1)
 
 
-def vote_still(
-    grey: np.ndarray,  # `[T,h,w]` uint8
-    step: Step,
-    noise: float = 0.0,  # grain, grey levels
-) -> tuple[float, float]:  # votes for a still camera, votes for `step.camera`
-    "Which pixels are explained only by a still camera, and which only by a moving one."
-    before, after, (h, w) = grey[step.start], grey[step.stop], grey.shape[1:]
-    centre = np.float64([[1, 0, (w - 1) / 2], [0, 1, (h - 1) / 2], [0, 0, 1]])
-    move = (centre @ step.camera @ np.linalg.inv(centre))[:2]
-    moved = cv2.warpAffine(before, move, (w, h), borderMode=cv2.BORDER_TRANSPARENT, dst=after.copy())
-    gain = cv2.absdiff(after, before).astype(np.float32) - cv2.absdiff(after, moved)
-    votes, clear = edge_votes((h, w)), 3 + noise
-    return float(votes[gain < -clear].sum()), float(votes[gain > clear].sum())
+def corner_shift(
+    camera: np.ndarray,  # `[3,3]` px from the frame's centre
+    shape: tuple[int, int],  # height, width of a working frame, px
+) -> float:  # px
+    "The furthest that a camera move takes any corner of the frame."
+    corners = np.array([[x, y] for x in (-0.5, 0.5) for y in (-0.5, 0.5)]) * shape[::-1]
+    return float(np.hypot(*(corners @ (camera[:2, :2] - np.eye(2)).T + camera[:2, 2]).T).max())
 
-# %% ../../nbs/study/10_judge.ipynb #5734e8d2
+
 def background_is_still(
     grey: np.ndarray,  # `[T,h,w]` uint8
     steps: list[Step],
     noise: float = 0.0,  # grain, grey levels
 ) -> bool:
     "Whether the camera stood still, however much moves in front of it."
-    for_still, for_camera = np.sum([vote_still(grey, s, noise) for s in steps], axis=0)
-    at_rest = []
-    for step in steps:
-        reach = np.abs(step.points) * 2 / np.array(grey.shape[:0:-1])
-        edge = (reach > 0.75).any(1)
-        if edge.sum() >= 12:
-            at_rest.append(step.still[edge].mean())
+    far = [s for s in steps if corner_shift(s.camera, grey.shape[1:]) > 0.5]
+    ballots = [vote(grey[s.start], grey[s.stop], np.eye(3), s.camera, noise=noise) for s in far]
+    for_still, for_camera = np.sum(ballots, axis=0) if far else (0.0, 0.0)
+    edges = [near_edge(s.points, grey.shape[1:]) for s in steps]
+    at_rest = [s.still[edge].mean() for s, edge in zip(steps, edges) if edge.sum() >= 12]
     return bool(for_still > for_camera or (at_rest and np.mean(at_rest) > 0.7))
 
 # %% ../../nbs/study/10_judge.ipynb #15be690e
@@ -334,7 +395,7 @@ def moving_area(
     weight[0] = 0
     best = int(weight.argmax())
     part = moving & (label.ravel()[step.cells] == best)
-    if part.sum() < 3:
+    if part.sum() < 8:
         return None
     return part, float(weight[best] / weight.sum()), float((label == best).mean())
 
@@ -362,10 +423,9 @@ def find_mover(
     part, whole, area = found
     here = step.points[part] - step.points[part].mean(0)
     shift, growth = np.median(left[part], axis=0), 0.0
-    if len(here) >= 8:
-        own, _ = cv2.estimateAffinePartial2D(here, here + left[part], ransacReprojThreshold=1 + tolerance(left[part]))
-        if own is not None:
-            shift, growth = own[:, 2], math.log(max(1e-3, math.hypot(own[0, 0], own[1, 0])))
+    own, _ = cv2.estimateAffinePartial2D(here, here + left[part], ransacReprojThreshold=1 + tolerance(left[part]))
+    if own is not None:
+        shift, growth = own[:, 2], math.log(max(1e-3, math.hypot(own[0, 0], own[1, 0])))
     size = np.ptp(np.percentile(here, [3, 97], axis=0), axis=0) + CELL
     return Mover(step, part, shift, growth, tuple(size), area, whole, rest_around(step, part, left))
 
@@ -485,15 +545,15 @@ def judge_camera(
     fit, explained = measures["fit"], measures["explained"]
     margin = min((size[first] / STILL - 0.5) / 1.5, max((fit - 0.3) / 0.4, (explained - 0.5) / 0.4), (1 - rival) / 0.6)
     sure = float(np.clip(margin, 0, 1))
-    if fit < 0.3 or (fit < 0.45 and explained < 0.6):
-        return Verdict("uncertain", sure, measures, f"no camera move fits: only {fit:.0%} of the points agree on one")
+    if fit < 0.3 or (fit < 0.45 and explained < 0.5):
+        return Verdict("uncertain", 0.0, measures, f"no camera move fits: only {fit:.0%} of the points agree on one")
     if first in ("lift", "squeeze"):
         what = "the picture drifts up or down" if first == "lift" else "the picture is stretched one way"
-        return Verdict("uncertain", sure, measures, f"{what}, which is none of the actions")
+        return Verdict("uncertain", 0.0, measures, f"{what}, which is none of the actions")
     if rival > RIVAL:
-        return Verdict("uncertain", sure, measures, f"{first} and {second} are of similar size")
+        return Verdict("uncertain", 0.0, measures, f"{first} and {second} are of similar size")
     if size[first] < 0.6 * travelled[first]:
-        return Verdict("uncertain", sure, measures, f"the {first} goes to and fro")
+        return Verdict("uncertain", 0.0, measures, f"the {first} goes to and fro")
     names = {"zoom": (Action.ZOOM_OUT, Action.ZOOM_IN), "roll": (Action.ROTATE,) * 2, "pan": (Action.PAN_RIGHT, Action.PAN_LEFT)}
     reason = f"{first} of {measures[first]:+.1f} % of the frame; {fit:.0%} of the points agree"
     return Verdict(str(names[first][measures[first] > 0]), sure, measures, reason)
@@ -505,6 +565,36 @@ def way_travelled(
     "Length of the way, turns included; equal to the net amount for a camera that never turns back."
     stops = [camera_amounts(c) for c in [np.eye(3), *path]]
     return {k: sum(abs(b[k] - a[k]) for a, b in zip(stops, stops[1:])) for k in stops[0]}
+
+# %% ../../nbs/study/10_judge.ipynb #f87e61b3
+def background_share(
+    steps: list[Step],
+    shape: tuple[int, int],  # height, width of a working frame, px
+    still: bool,  # whether the camera stands still
+) -> dict[str, float]:  # fit and explained, 0..1
+    "How many points move with the background, and how much of the motion that explains."
+    steps = [s for s in steps if len(s.points)]
+    votes = [1 + 3 * near_edge(s.points, shape) for s in steps]
+    left = [np.hypot(*s.left_over(np.eye(3) if still else s.camera).T) for s in steps]
+    fit = np.mean([np.average(r < 1.5 * tolerance(s.moves), weights=v) for s, r, v in zip(steps, left, votes)])
+    motion, left = (sum(np.median(r) for r in lengths) for lengths in ([np.hypot(*s.moves.T) for s in steps], left))
+    return {"fit": float(fit), "explained": float(np.clip(1 - left / max(motion, 1e-6), 0, 1))}
+
+
+def background_measures(
+    grey: np.ndarray,  # `[T,h,w]` uint8
+    steps: list[Step],
+    noise: float = 0.0,  # grain, grey levels
+) -> tuple[dict[str, float], dict[str, float]]:  # what `MEASURES` lists for the background, and `way_travelled`
+    "The camera's amounts; all zero where a still camera explains the clip as well."
+    path = camera_path(steps)
+    net, way = camera_amounts(path[-1]), way_travelled(path)
+    within_noise = max(map(abs, net.values())) < STILL and max(way.values()) < 3 * STILL
+    still = within_noise or background_is_still(grey, steps, noise)
+    share = background_share(steps, grey.shape[1:], still)
+    if still:
+        return share | dict.fromkeys(net, 0.0) | {"squeeze": 0.0}, dict.fromkeys(way, 0.0)
+    return share | net | {"squeeze": squeeze(steps)}, way
 
 # %% ../../nbs/study/10_judge.ipynb #35377f4b
 def subject_measures(
@@ -534,12 +624,12 @@ def judge_subject(
     if "liveliness" not in measures:
         sure = float(np.clip(min((1 - drift / STILL) / 0.6, (fit - 0.4) / 0.4), 0, 1))
         if fit < 0.6:
-            return Verdict("uncertain", sure, measures, f"only {fit:.0%} of the points stay in place, and nothing clear moves")
+            return Verdict("uncertain", 0.0, measures, f"only {fit:.0%} of the points stay in place, and nothing clear moves")
         return Verdict(str(Action.STATIC), sure, measures, f"{fit:.0%} of the points stay in place")
     area, whole, rest, steady, travel = (measures[f"subject_{k}"] for k in ("area", "whole", "rest", "steady", "travel"))
-    sure = float(np.clip(min(whole / 0.8, rest / 0.8, steady / 0.8, (0.7 - area) / 0.2, travel / (2 * STILL)), 0, 1))
-    if min(whole, rest) < 0.4 or steady < 0.5 or area > 0.6:
-        return Verdict("uncertain", sure, measures, "something moves, but not as one body that goes somewhere")
+    sure = float(np.clip(min(whole / 0.8, (rest - 0.7) / 0.25, steady / 0.8, (0.7 - area) / 0.2, travel / (2 * STILL)), 0, 1))
+    if whole < 0.4 or rest < 0.85 or steady < 0.5 or area > 0.6:
+        return Verdict("uncertain", 0.0, measures, "something moves, but not as one body that goes somewhere")
     action = Action.RUN if measures["liveliness"] > 0 else Action.WALK
     reason = f"the background is still; a subject goes {measures['subject_speed']:.2f} of its heights a second"
     return Verdict(str(action), min(sure, 0.5 + abs(measures["liveliness"])), measures, reason)
@@ -562,21 +652,9 @@ def judge(
         return Verdict("uncertain", 0.0, measures, "too little texture to see motion")
     if cut := find_cut(grey, steps):
         return Verdict("uncertain", 0.0, measures | {"cut": float(cut)}, f"the clip cuts to another picture at frame {cut}")
-    still = background_is_still(grey, steps, noise)
-    path = [np.eye(3)] * len(steps) if still else camera_path(steps)
-    measures |= background_share(steps, still) | camera_amounts(path[-1]) | {"squeeze": 0.0 if still else squeeze(steps)}
-    if seen := judge_camera(measures, way_travelled(path)):
+    background, way = background_measures(grey, steps, noise)
+    measures |= background
+    if seen := judge_camera(measures, way):
         return seen
     movers = find_movers(grey, steps, noise)
     return judge_subject(measures | (subject_measures(grey, movers, fps) if movers else {}))
-
-# %% ../../nbs/study/10_judge.ipynb #06421efe
-def background_share(
-    steps: list[Step],
-    still: bool,  # whether the camera stands still
-) -> dict[str, float]:  # fit and explained, 0..1
-    "How many points move with the background, and how much of the motion that explains."
-    fit = np.mean([(s.still if still else s.agree).mean() for s in steps])
-    motion = sum(np.median(np.hypot(*s.moves.T)) for s in steps)
-    left = sum(np.median(np.hypot(*s.left_over(np.eye(3) if still else s.camera).T)) for s in steps)
-    return {"fit": float(fit), "explained": float(np.clip(1 - left / max(motion, 1e-6), 0, 1))}
