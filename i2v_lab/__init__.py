@@ -12,5 +12,6 @@ _NAMES = {
     "pipeline.backends": ["load_pipeline"],
     "pipeline.stages": ["Stopped"],
     "study.judge": ["judge"],
+    "views.panel": ["Lab"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -31,6 +31,11 @@ def one_line(
     error: BaseException,
 ) -> str:  # without a full stop
     "What went wrong, for a reader who did not write the code."
+    if isinstance(error, click.NoSuchOption):
+        options = [
+            name for option in error.ctx.command.get_params(error.ctx) for name in option.opts if name[:2] == "--"
+        ]
+        return closest(error.option_name, options, "option")
     if isinstance(error, click.ClickException):
         text = " ".join(error.format_message().split())
         text = text[:1].lower() + text[1:].rstrip(".")
@@ -382,6 +387,7 @@ def data(ctx: click.Context):
 @as_json_option
 def fetch(dest, only, as_json):
     "Fetch what the training needs beside the shipped files; what is there already is skipped."
+    from i2v_lab.training.sources import data_root
     from i2v_lab.training.sources import fetch as fetch_packages
 
     counts = fetch_packages(dest, only=only or None)
@@ -489,11 +495,16 @@ def _see_text_encoder() -> str:
 
 
 def _see_data(folder: str, fix: str) -> str:
+    from i2v_lab.training.sources import data_root
 
-    files = [path for path in (data_root() / folder).rglob("*.*") if path.suffix in (".jpg", ".png", ".onnx")]
+    try:
+        folder = data_root() / folder
+    except InputError:
+        raise InputError(f"no checkout at or above {os.getcwd()!r}; {fix}") from None
+    files = [path for path in folder.rglob("*.*") if path.suffix in (".jpg", ".png", ".onnx")]
     if not files:
-        raise InputError(f"nothing in data/{folder}; {fix}")
-    return f"{len(files)} files in {data_root() / folder}"
+        raise InputError(f"nothing in {folder}; {fix}")
+    return f"{len(files)} files in {folder}"
 
 
 def _see_jupyter() -> str:
@@ -514,8 +525,8 @@ def examine() -> Iterator[Finding]:
     yield look("weights", _see_weights)
     yield look("text encoder", _see_text_encoder)
     yield look("video", _see_video)
-    yield look("photos", lambda: _see_data("photos", "clone the repository to have them"), needed=False)
-    yield look("training data", lambda: _see_data("fetched", "i2v-lab data fetch"), needed=False)
+    yield look("photos", lambda: _see_data("photos", "clone the repository"), needed=False)
+    yield look("training data", lambda: _see_data("fetched", "run i2v-lab data fetch in a checkout"), needed=False)
     yield look("jupyterlab", _see_jupyter, needed=False)
 
 
@@ -550,6 +561,7 @@ DEMO = {
 
 def demo_photos() -> dict[Action, Path]:
     "The photos of the demo, all of them there."
+    from i2v_lab.training.sources import data_root
 
     try:
         photos = {action: data_root() / "photos" / f"{name}.jpg" for action, (name, _) in DEMO.items()}

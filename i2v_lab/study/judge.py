@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'SIDE', 'CELL', 'CORNER', 'BORDER', 'STILL', 'RIVAL', 'Verdict', 'working_frames', 'steady_light',
-           'noise_level', 'textured_points', 'tolerance', 'Step', 'edge_votes', 'misfit', 'vote', 'fit_similarity',
-           'camera_of', 'flow_engine', 'read_step', 'read_steps', 'pace', 'read_clip', 'camera_amounts', 'camera_path',
-           'squeeze', 'near_edge', 'corner_shift', 'background_is_still', 'Mover', 'moving_area', 'rest_around',
-           'find_mover', 'find_movers', 'follow', 'gait', 'liveliness', 'open_clip', 'find_cut', 'judge_camera',
-           'way_travelled', 'background_share', 'background_measures', 'subject_measures', 'judge_subject', 'judge']
+           'noise_level', 'textured_points', 'tolerance', 'off_course', 'Step', 'edge_votes', 'misfit', 'vote',
+           'fit_similarity', 'camera_of', 'flow_engine', 'read_step', 'read_steps', 'pace', 'read_clip',
+           'camera_amounts', 'camera_path', 'squeeze', 'near_edge', 'corner_shift', 'background_is_still', 'Mover',
+           'moving_area', 'rest_around', 'find_mover', 'stir', 'find_movers', 'follow', 'gait', 'liveliness',
+           'open_clip', 'find_cut', 'judge_camera', 'way_travelled', 'background_share', 'background_measures',
+           'subject_measures', 'judge_subject', 'judge']
 
 # %% ../../nbs/study/10_judge.ipynb #0f07ec6f
 import math
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -36,7 +38,8 @@ class Verdict:
 
     def _repr_html_(self):
         rows = "".join(
-            f"<tr><td>{escape(k)}</td><td>{v:.3g}</td><td>{escape(MEASURES[k])}</td></tr>" for k, v in self.measures.items()
+            f"<tr><td>{escape(k)}</td><td>{v:.3g}</td><td>{escape(MEASURES[k])}</td></tr>"
+            for k, v in self.measures.items()
         )
         head = f"<b>{escape(self.action)}</b>, confidence {self.confidence:.0%}: {escape(self.reason)}"
         return f"<div>{head}<table>{rows}</table></div>"
@@ -53,6 +56,7 @@ MEASURES = {
     "squeeze": "% of side at the edge; stretch that no camera makes",
     "rival": "second largest of these five / largest",
     "cut": "first frame after a cut",
+    "stir": "grey levels by which the liveliest 1 % of pixels change per frame, beyond grain",
     "subject_area": "share of the frame's cells that move on their own",
     "subject_whole": "share of that motion in one connected area",
     "subject_rest": "share of the points around it that are at rest",
@@ -123,7 +127,16 @@ def tolerance(
     "How far flow may be off before a point counts as disagreeing."
     return 0.5 + 0.03 * float(np.median(np.hypot(*moves.T))) if len(moves) else 0.5
 
+# %% ../../nbs/study/10_judge.ipynb #501669ea
+def off_course(
+    points: np.ndarray,  # `[N,2]` px from the frame's centre
+    moves: np.ndarray,  # `[N,2]` px, where each went
+    camera: np.ndarray,  # `[3,3]` where `camera` says it should have gone
+) -> np.ndarray:  # `[N,2]` px
+    "Motion that a camera move does not explain."
+    return moves - (points @ (camera[:2, :2] - np.eye(2)).T + camera[:2, 2])
 
+# %% ../../nbs/study/10_judge.ipynb #d00d9780
 @dataclass(frozen=True)
 class Step:
     "What happened between two frames."
@@ -148,7 +161,7 @@ class Step:
 
     def left_over(self, camera):
         "Motion that `camera` `[3,3]` does not explain, `[N,2]` px."
-        return self.moves - (self.points @ (camera[:2, :2] - np.eye(2)).T + camera[:2, 2])
+        return off_course(self.points, self.moves, camera)
 
 # %% ../../nbs/study/10_judge.ipynb #b609409a
 def edge_votes(
@@ -159,7 +172,7 @@ def edge_votes(
     votes[h // 8 : h - h // 8, w // 8 : w - w // 8] = 1
     return votes
 
-
+# %% ../../nbs/study/10_judge.ipynb #cfc5ccf3
 def misfit(
     before: np.ndarray,  # `[h,w]` uint8
     after: np.ndarray,  # `[h,w]` uint8
@@ -172,7 +185,7 @@ def misfit(
     moved = cv2.warpAffine(before, move, (w, h), borderMode=cv2.BORDER_TRANSPARENT, dst=after.copy())
     return cv2.absdiff(after, moved).astype(np.float32)
 
-
+# %% ../../nbs/study/10_judge.ipynb #c1087986
 def vote(
     before: np.ndarray,  # `[h,w]` uint8
     after: np.ndarray,  # `[h,w]` uint8
@@ -200,7 +213,7 @@ def fit_similarity(
     )
     return None if found is None else np.vstack([found, [0, 0, 1]])
 
-
+# %% ../../nbs/study/10_judge.ipynb #c574e5c6
 def camera_of(
     before: np.ndarray,  # `[h,w]` uint8
     after: np.ndarray,  # `[h,w]` uint8
@@ -211,16 +224,15 @@ def camera_of(
 ) -> tuple[np.ndarray, np.ndarray]:  # the camera move `[3,3]`, and which points agree with it `[N]` bool
     "The camera's move between two frames: the majority's, unless the pixels side with the minority."
     near = tolerance(moves)
-    agrees = lambda c: np.hypot(*(moves - (points @ (c[:2, :2] - np.eye(2)).T + c[:2, 2])).T) < near  # noqa: E731
     if (camera := fit_similarity(points, moves, near)) is None:
         return np.eye(3), np.zeros(len(points), bool)
-    agree = agrees(camera)
+    agree = np.hypot(*off_course(points, moves, camera).T) < near
     if (others := ~agree).sum() > max(12, 0.25 * len(points)):
         second = fit_similarity(points[others], moves[others], near)
-        if second is not None and agrees(second).mean() > 0.15:
+        if second is not None and (backed := np.hypot(*off_course(points, moves, second).T) < near).mean() > 0.15:
             for_first, for_second = vote(before, after, camera, second, noise=noise)
             if for_second > for_first:
-                camera, agree = second, agrees(second)
+                camera, agree = second, backed
     return camera, agree
 
 # %% ../../nbs/study/10_judge.ipynb #3f993886
@@ -261,7 +273,7 @@ def read_steps(
     "Read the clip in steps of about `gap` frames, halving those that find no agreement."
     last = len(grey) - 1
     marks = np.linspace(0, last, math.ceil(last / gap) + 1).round().astype(int).tolist()
-    todo, steps = list(zip(marks[:-1], marks[1:]))[::-1], []
+    todo, steps = list(pairwise(marks))[::-1], []
     while todo:
         start, stop = todo.pop()
         step = read_step(grey, start, stop, engine=engine, noise=noise)
@@ -308,7 +320,7 @@ def camera_amounts(
     shift = {"pan": camera[0, 2] / SIDE, "lift": camera[1, 2] / SIDE}
     return {name: 100 * float(v) for name, v in (edge | shift).items()}
 
-
+# %% ../../nbs/study/10_judge.ipynb #2e71ce61
 def camera_path(
     steps: list[Step],
 ) -> list[np.ndarray]:  # one `[3,3]` per step: from the first frame to the step's end
@@ -341,7 +353,7 @@ def near_edge(
     "Which points lie in the outer eighth of the frame."
     return (np.abs(points) > 0.375 * np.array(shape[::-1])).any(1)
 
-
+# %% ../../nbs/study/10_judge.ipynb #1fa7a9a4
 def corner_shift(
     camera: np.ndarray,  # `[3,3]` px from the frame's centre
     shape: tuple[int, int],  # height, width of a working frame, px
@@ -350,7 +362,7 @@ def corner_shift(
     corners = np.array([[x, y] for x in (-0.5, 0.5) for y in (-0.5, 0.5)]) * shape[::-1]
     return float(np.hypot(*(corners @ (camera[:2, :2] - np.eye(2)).T + camera[:2, 2]).T).max())
 
-
+# %% ../../nbs/study/10_judge.ipynb #6262ebf0
 def background_is_still(
     grey: np.ndarray,  # `[T,h,w]` uint8
     steps: list[Step],
@@ -430,6 +442,15 @@ def find_mover(
     return Mover(step, part, shift, growth, tuple(size), area, whole, rest_around(step, part, left))
 
 # %% ../../nbs/study/10_judge.ipynb #63c3937a
+def stir(
+    grey: np.ndarray,  # `[T,h,w]` uint8
+    noise: float = 0.0,  # grain, grey levels
+) -> float:  # grey levels
+    "How much the liveliest 1 % of the pixels change from frame to frame, beyond grain."
+    change = [np.percentile(cv2.absdiff(a, b), 99) for a, b in pairwise(grey)]
+    return max(0.0, float(np.median(change)) - 3 - noise)
+
+# %% ../../nbs/study/10_judge.ipynb #2b519adb
 def find_movers(
     grey: np.ndarray,  # `[T,h,w]` uint8
     steps: list[Step],  # as read for the camera
@@ -437,8 +458,9 @@ def find_movers(
 ) -> list[Mover]:  # one per step that has one; empty if most steps have none
     "The subject, step by step, before a still background."
     found = [m for s in steps if (m := find_mover(s, grey.shape[1:]))]
-    if len(found) < 0.6 * len(steps):
-        return []
+    found = found if len(found) >= 0.6 * len(steps) else []
+    if len(steps) == len(grey) - 1 or not (found or stir(grey, noise)):
+        return found
     closer = read_steps(grey, 1, engine=flow_engine(), noise=noise)
     quick = [m for s in closer if (m := find_mover(s, grey.shape[1:]))]
     seen = len(quick) >= 0.6 * len(closer) and np.median([np.hypot(*m.shift) for m in quick]) > 1.5
@@ -475,7 +497,7 @@ def gait(
     sway = path[:, 1] - np.polyval(np.polyfit(clock, path[:, 1], min(2, n - 1)), clock)
     found = {
         "subject_speed": float(np.hypot(*(path[-1] - path[0])) / height / seconds),
-        "subject_bounce": 2 * math.sqrt(2) * float(sway.std()) / height,
+        "subject_bounce": float(2 * math.sqrt(2) * sway.std() / height),
     }
     if n >= 6 and sway.std() > 0.15:
         power = np.abs(np.fft.rfft(sway * np.hanning(n + 2)[1:-1], 256)) ** 2
@@ -520,7 +542,9 @@ def find_cut(
     "Where the clip jumps to another picture, if it does."
     for step in steps:
         if step.stop - step.start == 1 and step.share < 0.35:
-            a, b = (cv2.resize(grey[t], (24, 24), interpolation=cv2.INTER_AREA).ravel() for t in (step.start, step.stop))
+            a, b = (
+                cv2.resize(grey[t], (24, 24), interpolation=cv2.INTER_AREA).ravel() for t in (step.start, step.stop)
+            )
             if a.std() < 1 or b.std() < 1 or np.corrcoef(a, b)[0, 1] < 0.6:
                 return step.stop
     return None
@@ -540,7 +564,12 @@ def judge_camera(
     if size[first] < STILL:
         if max(travelled.values()) < 3 * STILL:
             return None
-        return Verdict("uncertain", 0.0, measures, f"the {max(travelled, key=travelled.get)} goes to and fro and ends where it began")
+        return Verdict(
+            "uncertain",
+            0.0,
+            measures,
+            f"the {max(travelled, key=travelled.get)} goes to and fro and ends where it began",
+        )
     measures["rival"] = rival = size[second] / size[first]
     fit, explained = measures["fit"], measures["explained"]
     margin = min((size[first] / STILL - 0.5) / 1.5, max((fit - 0.3) / 0.4, (explained - 0.5) / 0.4), (1 - rival) / 0.6)
@@ -554,7 +583,11 @@ def judge_camera(
         return Verdict("uncertain", 0.0, measures, f"{first} and {second} are of similar size")
     if size[first] < 0.6 * travelled[first]:
         return Verdict("uncertain", 0.0, measures, f"the {first} goes to and fro")
-    names = {"zoom": (Action.ZOOM_OUT, Action.ZOOM_IN), "roll": (Action.ROTATE,) * 2, "pan": (Action.PAN_RIGHT, Action.PAN_LEFT)}
+    names = {
+        "zoom": (Action.ZOOM_OUT, Action.ZOOM_IN),
+        "roll": (Action.ROTATE,) * 2,
+        "pan": (Action.PAN_RIGHT, Action.PAN_LEFT),
+    }
     reason = f"{first} of {measures[first]:+.1f} % of the frame; {fit:.0%} of the points agree"
     return Verdict(str(names[first][measures[first] > 0]), sure, measures, reason)
 
@@ -564,7 +597,7 @@ def way_travelled(
 ) -> dict[str, float]:  # zoom, roll, pan, lift in % of the frame's side
     "Length of the way, turns included; equal to the net amount for a camera that never turns back."
     stops = [camera_amounts(c) for c in [np.eye(3), *path]]
-    return {k: sum(abs(b[k] - a[k]) for a, b in zip(stops, stops[1:])) for k in stops[0]}
+    return {k: sum(abs(b[k] - a[k]) for a, b in pairwise(stops)) for k in stops[0]}
 
 # %% ../../nbs/study/10_judge.ipynb #f87e61b3
 def background_share(
@@ -580,7 +613,7 @@ def background_share(
     motion, left = (sum(np.median(r) for r in lengths) for lengths in ([np.hypot(*s.moves.T) for s in steps], left))
     return {"fit": float(fit), "explained": float(np.clip(1 - left / max(motion, 1e-6), 0, 1))}
 
-
+# %% ../../nbs/study/10_judge.ipynb #0fdf243f
 def background_measures(
     grey: np.ndarray,  # `[T,h,w]` uint8
     steps: list[Step],
@@ -615,19 +648,28 @@ def subject_measures(
     } | gait(follow(grey, movers), height, fps)
     return found | {"liveliness": liveliness(found)}
 
-
+# %% ../../nbs/study/10_judge.ipynb #f638a048
 def judge_subject(
     measures: dict[str, float],  # with the camera's amounts, and the subject's if something moves
 ) -> Verdict:
     "What happens before a still background: nothing, a subject's walk or run, or motion without direction."
     fit, drift = measures["fit"], max(abs(measures[k]) for k in ("zoom", "roll", "pan", "lift"))
-    if "liveliness" not in measures:
-        sure = float(np.clip(min((1 - drift / STILL) / 0.6, (fit - 0.4) / 0.4), 0, 1))
+    way = measures.get("subject_travel", 0.0) / max(measures.get("subject_steady", 1.0), 0.01)
+    if way < STILL:
+        sure = float(np.clip(min((1 - drift / STILL) / 0.6, (fit - 0.4) / 0.4, 1 - measures["stir"] / 10), 0, 1))
+        if measures["stir"] > 10:
+            return Verdict("uncertain", 0.0, measures, "pixels keep changing, but nothing is found to move")
         if fit < 0.6:
-            return Verdict("uncertain", 0.0, measures, f"only {fit:.0%} of the points stay in place, and nothing clear moves")
+            return Verdict(
+                "uncertain", 0.0, measures, f"only {fit:.0%} of the points stay in place, and nothing clear moves"
+            )
         return Verdict(str(Action.STATIC), sure, measures, f"{fit:.0%} of the points stay in place")
-    area, whole, rest, steady, travel = (measures[f"subject_{k}"] for k in ("area", "whole", "rest", "steady", "travel"))
-    sure = float(np.clip(min(whole / 0.8, (rest - 0.7) / 0.25, steady / 0.8, (0.7 - area) / 0.2, travel / (2 * STILL)), 0, 1))
+    area, whole, rest, steady, travel = (
+        measures[f"subject_{k}"] for k in ("area", "whole", "rest", "steady", "travel")
+    )
+    sure = float(
+        np.clip(min(whole / 0.8, (rest - 0.7) / 0.25, steady / 0.8, (0.7 - area) / 0.2, travel / (2 * STILL)), 0, 1)
+    )
     if whole < 0.4 or rest < 0.85 or steady < 0.5 or area > 0.6:
         return Verdict("uncertain", 0.0, measures, "something moves, but not as one body that goes somewhere")
     action = Action.RUN if measures["liveliness"] > 0 else Action.WALK
@@ -651,10 +693,12 @@ def judge(
     if measures["texture"] < 0.01:
         return Verdict("uncertain", 0.0, measures, "too little texture to see motion")
     if cut := find_cut(grey, steps):
-        return Verdict("uncertain", 0.0, measures | {"cut": float(cut)}, f"the clip cuts to another picture at frame {cut}")
+        return Verdict(
+            "uncertain", 0.0, measures | {"cut": float(cut)}, f"the clip cuts to another picture at frame {cut}"
+        )
     background, way = background_measures(grey, steps, noise)
     measures |= background
     if seen := judge_camera(measures, way):
         return seen
-    movers = find_movers(grey, steps, noise)
+    measures["stir"], movers = stir(grey, noise), find_movers(grey, steps, noise)
     return judge_subject(measures | (subject_measures(grey, movers, fps) if movers else {}))

@@ -11,12 +11,22 @@ import i2v_lab
 
 FOLDER = Path(i2v_lab.__file__).parent / "weights"
 TARGETS = [  # key, what it is, the aim, the command
-    ("judge_camera_static_subject", "judge on exact-motion clips: six camera moves, static, subject moves", 0.98, "judge"),
+    (
+        "judge_camera_static_subject",
+        "judge on exact-motion clips: six camera moves, static, subject moves",
+        0.98,
+        "judge",
+    ),
     ("judge_eight", "the same, walk and run told apart too", None, "judge"),
     ("camera_as_asked", "model, action named plainly: six camera moves judged as asked", 0.85, "model"),
     ("static_as_asked", "model: nothing moves when nothing should", None, "model"),
     ("walk_run_subject_moves", "model, walk and run: the judge sees a subject move", None, "model"),
-    ("walk_run_whole_picture_moves", "model, walk and run: the judge sees a camera move instead (lower is better)", None, "model"),
+    (
+        "walk_run_whole_picture_moves",
+        "model, walk and run: the judge sees a camera move instead (lower is better)",
+        None,
+        "model",
+    ),
     ("prompts_by_strangers", "160 prompts that others wrote, not knowing the grammar: read as meant", None, "prompts"),
     ("prompts_heldout_phrases", "held-out phrases of the grammar: read as meant", None, "prompts"),
     ("frame0_exact", "frame 0 equals the picture, at 320x240, 720x1280, 1024x1024", 1.0, "picture"),
@@ -31,8 +41,13 @@ def percent(value: dict) -> str:
 def quality(figures: dict) -> str:
     "The table of shares, and what lies beside them."
     rows = ["| figure (held-out photos, cut-outs and wordings) | measured | aim |", "| --- | --- | --- |"]
-    rows += [f"| {what} | {percent(figures[key])} | {'' if aim is None else f'{100 * aim:.0f} %'} |" for key, what, aim, _ in TARGETS]
-    rows += [f"| run: median way of the subject / of the background, half shorter sides | {figures['run_subject_displacement']} / {figures['run_background_displacement']} | |"]
+    rows += [
+        f"| {what} | {percent(figures[key])} | {'' if aim is None else f'{100 * aim:.0f} %'} |"
+        for key, what, aim, _ in TARGETS
+    ]
+    rows += [
+        f"| run: median way of the subject / of the background, half shorter sides | {figures['run_subject_displacement']} / {figures['run_background_displacement']} | |"
+    ]
     sharp = ", ".join(f"{k}: {v}" for k, v in figures["sharpness_of_frame_8"].items())
     return "\n".join([*rows, f"| sharpness of a panned frame, picture = 1 | {sharp} | |"])
 

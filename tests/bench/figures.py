@@ -7,6 +7,7 @@ Nothing measured here was trained on: photos, cut-outs and wordings are those of
 
 import argparse
 import csv
+import functools
 import json
 import time
 from collections import Counter
@@ -39,7 +40,10 @@ PLAIN = {a: a.value.replace("_", " ") for a in Action} | {
 def share(hits: list[bool]) -> dict:
     "A share with its count and 95 % Wilson interval."
     n, p, z = len(hits), float(np.mean(hits)), 1.96
-    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    middle, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n),
+    )
     return dict(share=round(p, 4), n=n, low=round(max(0, middle - half), 3), high=round(min(1, middle + half), 3))
 
 
@@ -117,12 +121,17 @@ def measure_motion(pipe, every: int) -> dict:
         if not has_somebody(path):
             continue
         picture, kept = load_picture(path), []
-        pipe.generate(picture, "it runs", seed=1, progress=lambda e: kept.append(e.payload) if e.stage == "denoise" else None)
+        pipe.generate(
+            picture, "it runs", seed=1, progress=lambda e: kept.append(e.payload) if e.stage == "denoise" else None
+        )
         latents = kept[-1][0].numpy()
         layers = split_layers(latents[:, :2] / 4, np.clip((latents[:, 2].mean(0) + 1) / 2, 0, 1), picture.shape[:2])
         own.append(float(np.hypot(*layers.subject[-1, 2:])))
         back.append(float(np.abs(layers.camera[-1]).max()))
-    return dict(run_subject_displacement=round(float(np.median(own)), 3), run_background_displacement=round(float(np.median(back)), 3))
+    return dict(
+        run_subject_displacement=round(float(np.median(own)), 3),
+        run_background_displacement=round(float(np.median(back)), 3),
+    )
 
 
 def measure_prompts(pipe) -> dict:
@@ -130,7 +139,9 @@ def measure_prompts(pipe) -> dict:
     from i2v_lab.training.wordings import all_wordings
 
     def right(texts, actions):
-        logits = torch.cat([pipe.model.reader(*pipe.text(texts[i : i + 64])).action_logits for i in range(0, len(texts), 64)])
+        logits = torch.cat(
+            [pipe.model.reader(*pipe.text(texts[i : i + 64])).action_logits for i in range(0, len(texts), 64)]
+        )
         return [Action.names()[i] == a for i, a in zip(logits.argmax(-1).tolist(), actions)]
 
     with (data_root() / "heldout_prompts.csv").open(newline="", encoding="utf-8") as f:
@@ -163,13 +174,13 @@ def main():
     parser.add_argument("--weights")
     args = parser.parse_args()
     every, parts = (3 if args.quick else 1), args.only.split(",")
-    pipe = lab.load_pipeline(weights=args.weights) if args.weights else lab.load_pipeline()
+    pipe = functools.cache(lambda: lab.load_pipeline(**({"weights": args.weights} if args.weights else {})))
     measures = dict(
         judge=lambda: measure_judge(every),
-        model=lambda: measure_model(pipe, every),
-        motion=lambda: measure_motion(pipe, every),
-        prompts=lambda: measure_prompts(pipe),
-        picture=lambda: measure_picture(pipe),
+        model=lambda: measure_model(pipe(), every),
+        motion=lambda: measure_motion(pipe(), every),
+        prompts=lambda: measure_prompts(pipe()),
+        picture=lambda: measure_picture(pipe()),
     )
     out = Path(lab.__file__).parent / "weights" / "figures.json"
     figures = json.loads(out.read_text()) if out.exists() else {}
@@ -178,7 +189,7 @@ def main():
         figures |= (found := measures[part]())
         print(f"{part} ({time.perf_counter() - start:.0f} s)", json.dumps(found, indent=1), flush=True)
     if not args.quick and not args.weights:
-        figures["weights_sha256"] = pipe.weights_sha256
+        figures["weights_sha256"] = pipe().weights_sha256
         with atomic_path(out) as temporary:
             Path(temporary).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         print("written to", out)

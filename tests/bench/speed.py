@@ -28,12 +28,16 @@ print(json.dumps(dict(first=first, peak=resource.getrusage(resource.RUSAGE_SELF)
 
 def run(code: str, *args: str) -> str:
     "Run Python in a fresh process."
-    return subprocess.run([sys.executable, *args, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, *args, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def spread(values: list[float]) -> dict:
     "Median and range."
-    return dict(median=round(statistics.median(values), 3), low=round(min(values), 3), high=round(max(values), 3), n=len(values))
+    return dict(
+        median=round(statistics.median(values), 3), low=round(min(values), 3), high=round(max(values), 3), n=len(values)
+    )
 
 
 def warm() -> dict:
@@ -66,7 +70,10 @@ def warm() -> dict:
 
 
 def main():
-    importing = [float(run("import time; t = time.perf_counter(); import i2v_lab; print(time.perf_counter() - t)")) for _ in range(5)]
+    importing = [
+        float(run("import time; t = time.perf_counter(); import i2v_lab; print(time.perf_counter() - t)"))
+        for _ in range(5)
+    ]
     firsts = [json.loads(run(FIRST)) for _ in range(3)]
     import torch
 
@@ -75,7 +82,9 @@ def main():
         first_clip_seconds=spread([f["first"] for f in firsts]),
         peak_gigabytes=round(max(f["peak"] for f in firsts) / 1e9, 2),
         **warm(),
-        machine=dict(cores=os.cpu_count(), threads=torch.get_num_threads(), processor=platform.processor() or platform.machine()),
+        machine=dict(
+            cores=os.cpu_count(), threads=torch.get_num_threads(), processor=platform.processor() or platform.machine()
+        ),
     )
     print(json.dumps(figures, indent=1))
     import i2v_lab

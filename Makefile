@@ -1,0 +1,66 @@
+# make lab      set up and open the lab in JupyterLab
+# make demo     set up and make one clip for each action, and a contact sheet
+# make test     set up and run every notebook and every test
+# make setup    only set up (.venv); the others do it by themselves
+# make readme   write README.md from nbs/index.ipynb
+# make figures  measure what the model card says
+# make package  build the wheel and the source package into dist/
+# make clean    remove .venv and everything that was built; data and clips stay
+#
+# Another Python: make setup PYTHON=/path/to/python3.12
+
+PYTHON ?=
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport IN_TEST PYTHONPATH PYTHONHOME
+
+.PHONY: help setup lab demo test readme figures package clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+
+setup: $(STAMP)
+
+# The stamp is written last: what was interrupted is not taken for whole. pyproject.toml outdates it.
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[dev,train]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "using $$($$python --version) ($$python)"; exec $$python -m venv .venv; \
+	  fi; \
+	done; \
+	echo "error: no Python 3.11 or newer with venv and pip was found; install one (on Debian or Ubuntu: apt install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; exit 1
+
+lab: setup
+	@$(BIN)/i2v-lab lab
+
+demo: setup
+	@$(BIN)/i2v-lab demo
+
+# One thread each: the notebooks run side by side. Offline: nothing may be downloaded.
+test: export OMP_NUM_THREADS := 1
+test: export HF_HUB_OFFLINE := 1
+test: setup
+	@$(BIN)/nbdev-test
+	@$(BIN)/python -m pytest
+
+readme: setup
+	@$(BIN)/python tests/tools/readme.py
+
+figures: setup
+	$(BIN)/python tests/bench/figures.py
+
+package: setup
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find i2v_lab nbs tests -name __pycache__ -prune -exec rm -rf {} +
+	find nbs -name .ipynb_checkpoints -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""What several tests need."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here may be downloaded
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shipped_weights() -> Path:
+    """The weights in the package; without them most of the house is empty."""
+    from i2v_lab.model.shipped import WEIGHTS
+
+    if not WEIGHTS.is_file() or not WEIGHTS.with_suffix(".json").is_file():
+        pytest.fail(f"the shipped weights are missing: {WEIGHTS} and its .json belong to the repository")
+    return WEIGHTS
+
+
+@pytest.fixture(scope="session")
+def pipe(shipped_weights):
+    """The shipped model, loaded once."""
+    import i2v_lab as lab
+
+    return lab.load_pipeline("motiondit", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def photo(root) -> Path:
+    """A held-out photo with texture everywhere."""
+    return root / "data" / "photos" / "scikit-image__coffee.jpg"
+
+
+@pytest.fixture(scope="session")
+def crop(root):
+    """Gives a held-out photo at any size, as an array."""
+
+    def cut(width: int, height: int) -> np.ndarray:  # uint8 `[height,width,3]`
+        with Image.open(root / "data" / "photos" / "gcompris-qt-data__explore_monuments_tajMahal.jpg") as image:
+            scale = max(width / image.width, height / image.height)
+            big = image.convert("RGB").resize((round(image.width * scale) + 1, round(image.height * scale) + 1))
+            return np.asarray(big)[:height, :width].copy()
+
+    return cut
