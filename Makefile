@@ -9,6 +9,9 @@
 #
 # Another Python: make setup PYTHON=/path/to/python3.12
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?=
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -27,7 +30,7 @@ setup: $(STAMP)
 
 # The stamp is written last: what was interrupted is not taken for whole. pyproject.toml outdates it.
 $(STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[dev,train]'
+	$(BIN)/python -m pip install --editable '.[dev,train]' | { grep -v '^Requirement already satisfied' || true; }
 	@touch $@
 
 $(BIN)/python:

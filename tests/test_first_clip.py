@@ -160,3 +160,18 @@ def test_damaged_weights_are_refused(shipped_weights, tmp_path):
     shutil.copy(shipped_weights.with_suffix(".json"), tmp_path / "damaged.json")
     with pytest.raises(lab.InputError, match="sha256"):
         lab.load_pipeline("motiondit", weights=damaged)
+
+
+def test_loading_twice_at_once(shipped_weights):
+    """The panel loads the model in a thread while the next cell of the notebook may load it too."""
+    code = (
+        "import sys, threading, time, i2v_lab as lab\n"
+        "loaded, threads = [], [threading.Thread(target=lambda: loaded.append(lab.load_pipeline())) for _ in range(6)]\n"
+        "threads[0].start()\n"
+        "while threads[0].is_alive() and 'transformers' not in sys.modules: time.sleep(0.01)\n"
+        "for thread in threads[1:]: thread.start(); time.sleep(0.2)\n"
+        "for thread in threads: thread.join()\n"
+        "print(len(loaded))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split()[-1:] == ["6"], done.stderr

@@ -37,7 +37,10 @@ class Attention(nn.Module):
         mask: Tensor | None = None,  # `[B,M]` True where a context token is real
     ) -> Tensor:  # `[B,N,D]`
         context = x if context is None else context
-        q, k, v = (rearrange(f(y), "b n (h d) -> b h n d", h=self.heads) for f, y in ((self.to_q, x), (self.to_k, context), (self.to_v, context)))
+        q, k, v = (
+            rearrange(f(y), "b n (h d) -> b h n d", h=self.heads)
+            for f, y in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
+        )
         keep = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)  # b h n d
         return self.to_out(rearrange(out, "b h n d -> b n (h d)"))

@@ -55,12 +55,18 @@ class SubjectHead(nn.Module):
     def __init__(self, dim: int, width: int = 96):
         super().__init__()
         self.reduce = nn.Linear(dim, width)
-        self.mix = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU())
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU()
+        )
         self.up1 = nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), nn.GELU())
-        self.up2 = nn.Sequential(nn.Conv2d(width // 2, width // 4, 3, padding=1), nn.GELU(), nn.Conv2d(width // 4, 1, 1))
+        self.up2 = nn.Sequential(
+            nn.Conv2d(width // 2, width // 4, 3, padding=1), nn.GELU(), nn.Conv2d(width // 4, 1, 1)
+        )
         self.face = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
 
-    def forward(self, features: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:  # `[B,1,4r,4c]` logits, `[B]` logit
+    def forward(
+        self, features: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:  # `[B,1,4r,4c]` logits, `[B]` logit
         r, c = grid
         x = rearrange(self.reduce(features), "b (r c) d -> b d r c", r=r, c=c)
         mixed = x + self.mix(x)

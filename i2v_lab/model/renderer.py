@@ -85,7 +85,7 @@ def guided_filter(
     eps: float = 1e-3,  # contrast below its square root is not an edge
 ) -> np.ndarray:  # float32 `[H,W]`
     "Smooth `x` without crossing the edges of `guide`."
-    mean = lambda v: cv2.boxFilter(v, -1, (2 * radius + 1, 2 * radius + 1))  # noqa: E731
+    mean = lambda v: cv2.boxFilter(v, -1, (2 * radius + 1, 2 * radius + 1))
     mg, mx = mean(guide), mean(x)
     a = (mean(guide * x) - mg * mx) / (mean(guide * guide) - mg * mg + eps)
     return mean(a) * guide + mean(mx - a * mg)
@@ -159,8 +159,7 @@ def sources(
     pieces: int = 5,  # at most
 ) -> list[tuple[tuple[int, int], np.ndarray]]:  # shift (dx, dy) and the part of the hole it fills
     "Find where each part of a hole is best copied from."
-    H, W = hole.shape
-    _, _, w, h = cv2.boundingRect(hole.astype(np.uint8))
+    W, h = hole.shape[1], cv2.boundingRect(hole.astype(np.uint8))[3]
     want, out = hole.copy(), []
     shifts = [(dx, dy) for dy in (0, -h // 3, h // 3, -h, h) for dx in range(-W + 4, W - 4, max(3, W // 32))]
     while want.any() and len(out) < pieces:
@@ -232,7 +231,9 @@ def draw_subject(
     H, W = frame.shape[:2]
     x, y, w, h = box
     pad = 4 + int(np.abs(residual).max() * min(H, W) / 2 * 1.5)
-    beyond = [pad + side // 4 * cut for side, cut in ((W, x <= 1), (H, y <= 1), (W, x + w >= W - 1), (H, y + h >= H - 1))]
+    beyond = [
+        pad + side // 4 * cut for side, cut in ((W, x <= 1), (H, y <= 1), (W, x + w >= W - 1), (H, y + h >= H - 1))
+    ]
     xs, ys = (x - beyond[0], x + w + beyond[2]), (y - beyond[1], y + h + beyond[3])
     corners = np.array([[u, v, 1] for u in xs for v in ys]) @ matrix.T
     (x0, y0), (x1, y1) = np.floor(corners[:, :2].min(0)).astype(int), np.ceil(corners[:, :2].max(0)).astype(int)
@@ -244,8 +245,17 @@ def draw_subject(
     qx, qy = (back[i, 0] * xs + back[i, 1] * ys + back[i, 2] for i in (0, 1))
     cells = residual.shape[-1] / W, residual.shape[-2] / H
     at = ((qx + 0.5) * cells[0] - 0.5).astype(np.float32), ((qy + 0.5) * cells[1] - 0.5).astype(np.float32)
-    bend = [cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * min(H, W) / 2 for r in residual]
-    layer = cv2.remap(subject, (qx - bend[0]).astype(np.float32), (qy - bend[1]).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    bend = [
+        cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * min(H, W) / 2
+        for r in residual
+    ]
+    layer = cv2.remap(
+        subject,
+        (qx - bend[0]).astype(np.float32),
+        (qy - bend[1]).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
     part = frame[y0:y1, x0:x1]
     part[:] = np.clip(layer[..., :3] + (1 - layer[..., 3:]) * part + 0.5, 0, 255).astype(np.uint8)
 
@@ -260,7 +270,7 @@ class Renderer:
         layer: np.ndarray,  # `[h,w]` 0..1, the subject
     ) -> np.ndarray:  # uint8 `[T,H,W,3]`; frame 0 is the picture
         layers = split_layers(motion, layer, picture.shape[:2])
-        back, subject, box = (self.cut(picture, layer) if layers.moves else (picture, None, None))
+        back, subject, box = self.cut(picture, layer) if layers.moves else (picture, None, None)
         frames = np.empty((len(motion), *picture.shape), np.uint8)
         frames[0] = picture
         for t in range(1, len(motion)):

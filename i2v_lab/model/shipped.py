@@ -8,7 +8,6 @@ __all__ = ['CONFIG', 'WEIGHTS', 'DTYPES', 'MotionDiT', 'save_weights', 'load_wei
 
 # %% ../../nbs/model/70_shipped.ipynb #cde65b6a
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,9 @@ from .text_encoder import FrozenText, TextReader
 from ..pipeline.stages import Conditioning, ImageTokens, Pipeline, TextTokens
 
 # %% ../../nbs/model/70_shipped.ipynb #5b793cab
-CONFIG = dict(width=256, depth=6, vit="vit_small_patch14_dinov2", image_size=256, patch_size=16, layers=[5, 8, 11], text_dim=384)
+CONFIG = dict(
+    width=256, depth=6, vit="vit_small_patch14_dinov2", image_size=256, patch_size=16, layers=[5, 8, 11], text_dim=384
+)
 
 
 class MotionDiT(nn.Module):
@@ -68,13 +69,15 @@ def load_weights(
     "Read weights back, after checking that they are the ones described beside them."
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise InputError(f"weights must be a .safetensors file, got {path.name!r}; pickles are not loaded, convert with safetensors.torch.save_file")
+        raise InputError(
+            f"weights must be a .safetensors file, got {path.name!r}; pickles are not loaded, convert with safetensors.torch.save_file"
+        )
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         check_sha256(path, about["sha256"], "the model's weights")
         with safe_open(path, "pt") as f:
             model = MotionDiT(**json.loads(f.metadata()["config"]))
-            model.load_state_dict({k: f.get_tensor(k) for k in f.keys()})
+            model.load_state_dict({k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
     except FileNotFoundError as e:
         raise InputError(f"no weights at {path} (or no {path.stem}.json beside them)") from e
     except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as e:
@@ -101,7 +104,9 @@ class MotionPipeline(Pipeline):
         self.defaults = dict(num_inference_steps=16, num_frames=16, cfg_scale=2.0, fps=8.0)
 
     def __repr__(self):
-        return f"MotionPipeline({self.model.config['vit']}, {self.device}, weights {(self.weights_sha256 or 'none')[:8]})"
+        return (
+            f"MotionPipeline({self.model.config['vit']}, {self.device}, weights {(self.weights_sha256 or 'none')[:8]})"
+        )
 
     @property
     def device(self) -> torch.device:

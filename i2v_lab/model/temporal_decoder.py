@@ -9,9 +9,8 @@ __all__ = ['extent_of', 'cell_centres', 'extents', 'similarity', 'compose', 'mom
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
-from torch import Tensor, nn
-
 from fastcore.basics import patch
+from torch import Tensor, nn
 
 from ..core.actions import Action
 from .attention import Block, modulate, sinusoids
@@ -150,7 +149,9 @@ def condition(
         context.append(token[:, None])
         mask.append(named)
         shared = shared + named * self.action_step(token)
-    return Conditioning(torch.cat(context, 1), torch.cat(mask, 1), extra=dict(shared=shared, **self.read_cells(image, extent)))
+    return Conditioning(
+        torch.cat(context, 1), torch.cat(mask, 1), extra=dict(shared=shared, **self.read_cells(image, extent))
+    )
 
 
 @patch

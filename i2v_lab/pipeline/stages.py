@@ -10,10 +10,11 @@ __all__ = ['LIMITS', 'RERUN_KEYS', 'ImageTokens', 'TextTokens', 'Conditioning', 
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -126,7 +127,7 @@ class Pipeline(ABC):
     "An image-to-video model as five stages; `generate` runs them in order."
 
     name: str = "pipeline"  # the backend's name, written into every clip
-    defaults: dict[str, Any] = {}  # num_inference_steps, num_frames, cfg_scale, fps
+    defaults: Mapping[str, Any] = MappingProxyType({})  # num_inference_steps, num_frames, cfg_scale, fps
     weights_sha256: str | None = None
 
     @abstractmethod

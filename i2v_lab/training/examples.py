@@ -47,7 +47,9 @@ class Example:
         (h, w), unit = self.size, min(self.size)
         x0, x1, y0, y1 = (v / MASK * 2 - 1 for v in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
         wide, high = w / unit, h / unit
-        return Subject((x0 + x1) / 2 * wide, (y0 + y1) / 2 * high, (x1 - x0) * wide, (y1 - y0) * high, self.facing, self.legs)
+        return Subject(
+            (x0 + x1) / 2 * wide, (y0 + y1) / 2 * high, (x1 - x0) * wide, (y1 - y0) * high, self.facing, self.legs
+        )
 
 # %% ../../nbs/training/50_examples.ipynb #23640103
 def random_crop(
@@ -84,7 +86,9 @@ def paste(
     H, W = picture.shape[:2]
     h, w = cutout.shape[:2]
     f = min(rng.uniform(0.25, 0.8) * H / h, 0.75 * W / w)
-    layer = cv2.resize(cutout, (max(int(w * f), 8), max(int(h * f), 8)), interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_CUBIC)
+    layer = cv2.resize(
+        cutout, (max(int(w * f), 8), max(int(h * f), 8)), interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_CUBIC
+    )
     layer = np.clip(layer, 0, 1)
     h, w = layer.shape[:2]
     y, x = int(rng.uniform(0.35, 1.0) * (H - h)), int(rng.uniform(0, W - w))
@@ -104,7 +108,14 @@ def squeeze(picture: np.ndarray, mask: np.ndarray, **known) -> Example:
     return Example(square, np.clip(small, 0, 1), picture.shape[:2], **known)
 
 # %% ../../nbs/training/50_examples.ipynb #44f394bc
-ANIMATE = ("gcompris-qt-data__erase_", "animals_", "squirrel", "baboon", "scikit-image__chelsea", "scikit-image__astronaut")
+ANIMATE = (
+    "gcompris-qt-data__erase_",
+    "animals_",
+    "squirrel",
+    "baboon",
+    "scikit-image__chelsea",
+    "scikit-image__astronaut",
+)
 
 
 def has_somebody(path: str | Path) -> bool:

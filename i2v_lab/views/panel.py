@@ -7,6 +7,7 @@ __all__ = ['Job', 'photo_choices', 'thumbnail', 'Lab']
 
 # %% ../../nbs/views/30_panel.ipynb #0498fef5
 import html
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -47,8 +48,14 @@ class Job:
 def photo_choices() -> list[tuple[str, str]]:  # (name to show, path)
     "The photos to choose from."
     folder = Path(load_settings().photos)
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")) if folder.is_dir() else []
-    pretty = lambda p: p.stem.partition("__")[2].removeprefix("erase_").removeprefix("explore_").replace("_", " ") or p.stem  # noqa: E731
+    files = (
+        sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+        if folder.is_dir()
+        else []
+    )
+    pretty = lambda p: (
+        p.stem.partition("__")[2].removeprefix("erase_").removeprefix("explore_").replace("_", " ") or p.stem
+    )
     return sorted((pretty(p), str(p)) for p in files)
 
 # %% ../../nbs/views/30_panel.ipynb #e82bf0d4
@@ -86,9 +93,9 @@ class Lab:
     def build(self) -> None:
         "Make the widgets."
         wide, choices = w.Layout(width="100%"), photo_choices()
-        first = next((p for _, p in choices if "horse" in p), choices[0][1] if choices else None)
+        first = next((p for _, p in choices if "erase_horse" in p), choices[0][1] if choices else None)
         self.photo = w.Dropdown(options=choices, value=first, description="Photo", layout=wide)
-        self.upload = w.FileUpload(accept="image/*", description="Your own", layout=w.Layout(width="auto"))
+        self.upload = w.FileUpload(accept="image/*", description="Upload", layout=w.Layout(min_width="104px"))
         self.path = w.Text(placeholder="or a path, then Enter", continuous_update=False, layout=wide)
         self.shown = w.Image(format="jpg", layout=w.Layout(max_width="240px"))
         self.prompt = w.Textarea(value="the camera slowly zooms in", description="Prompt", rows=2, layout=wide)
@@ -100,12 +107,26 @@ class Lab:
         self.frames = w.IntSlider(value=load_settings().frames or 16, min=2, max=64, description="Frames", layout=wide)
         self.generate = w.Button(description="Generate", button_style="primary", icon="play")
         self.stop = w.Button(description="Stop", icon="stop", disabled=True)
-        self.bar = w.IntProgress(max=1, layout=w.Layout(width="100%", height="6px"))
+        self.bar = w.IntProgress(max=1, layout=w.Layout(width="100%", height="14px"))
         self.status = w.HTML("idle").add_class("i2v-status")
         self.view, self.note, self.code = w.HTML(self.hint), w.HTML(), w.HTML()
-        left = w.VBox([self.photo, w.HBox([self.upload, self.path]), self.shown, self.prompt, self.action, w.HBox([self.seed, self.die]), self.steps, self.frames])
+        left = w.VBox(
+            [
+                self.photo,
+                w.HBox([self.upload, self.path]),
+                self.shown,
+                self.prompt,
+                self.action,
+                w.HBox([self.seed, self.die]),
+                self.steps,
+                self.frames,
+            ]
+        )
         right = w.VBox([w.HBox([self.generate, self.stop, self.status]), self.bar, self.view, self.note, self.code])
-        left.layout, right.layout = w.Layout(flex="1 1 300px", max_width="380px"), w.Layout(flex="2 1 420px", padding="0 0 0 16px")
+        left.layout, right.layout = (
+            w.Layout(flex="1 1 300px", max_width="380px"),
+            w.Layout(flex="2 1 420px", padding="0 0 0 16px"),
+        )
         self.widget = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap")).add_class("i2v-panel")
 
     hint = "<p>Choose a photo, say what should happen, press <b>Generate</b>.</p>"
@@ -129,7 +150,7 @@ def wire(self: Lab) -> None:
 def show_photo(self: Lab) -> None:
     "Use the photo chosen in the list."
     if self.photo.value:
-        self.use(self.photo.value, self.photo.value)
+        self.use(self.photo.value, os.path.relpath(self.photo.value))
 
 
 @patch
@@ -154,7 +175,13 @@ def start(self: Lab) -> None:
     "Begin a run with what is on the screen."
     if self.picture is None:
         return self.tell("error: choose a photo first")
-    asked = dict(prompt=self.prompt.value, action=self.action.value or None, seed=self.seed.value, num_inference_steps=self.steps.value, num_frames=self.frames.value)
+    asked = dict(
+        prompt=self.prompt.value,
+        action=self.action.value or None,
+        seed=self.seed.value,
+        num_inference_steps=self.steps.value,
+        num_frames=self.frames.value,
+    )
     picture, source = self.picture, self.source
     if self.job.start(lambda: self.run(picture, source, asked)):
         self.generate.disabled, self.stop.disabled = True, False
@@ -165,7 +192,7 @@ def load(self: Lab) -> None:
     "Load the pipeline, once."
     try:
         self.pipe = load_pipeline()
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001 - a thread's exception would vanish
         self.tell(f"error: {e}")
 
 
@@ -189,7 +216,7 @@ def run(self: Lab, picture: np.ndarray, source: str, asked: dict) -> None:
         self.tell("stopped")
     except InputError as e:
         self.tell(f"error: {e}")
-    except Exception as e:  # a thread's exception would vanish
+    except Exception as e:  # noqa: BLE001 - a thread's exception would vanish
         self.tell(f"error: {type(e).__name__}: {e}")
     finally:
         self.generate.disabled, self.stop.disabled = False, True
@@ -219,7 +246,13 @@ def show(self: Lab, clip: Clip, source: str, asked: dict) -> None:
     self.clip, s = clip, clip.settings
     self.view.value = clip._repr_html_()
     understood = s.get("understood", {})
-    told = f"action chosen by you: <b>{s['action']}</b>" if s["action"] else f"the prompt was understood as <b>{understood.get('action')}</b> ({understood.get('probability', 0):.0%})"
+    told = (
+        f"action chosen by you: <b>{s['action']}</b>"
+        if s["action"]
+        else f"the prompt was understood as <b>{understood.get('action')}</b> ({understood.get('probability', 0):.0%})"
+    )
     self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.</p>"
     given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None and k != "prompt")
-    self.code.value = f"<code>clip = pipe.generate({html.escape(repr(source))}, {html.escape(repr(asked['prompt']))}, {given})</code>"
+    self.code.value = (
+        f"<code>clip = pipe.generate({html.escape(repr(source))}, {html.escape(repr(asked['prompt']))}, {given})</code>"
+    )

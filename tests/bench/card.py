@@ -54,7 +54,7 @@ def quality(figures: dict) -> str:
 
 def seconds(speed: dict) -> str:
     "The table of times."
-    line = lambda v: f"{v['median']} s [{v['low']}, {v['high']}]"  # noqa: E731
+    line = lambda v: f"{v['median']} s [{v['low']}, {v['high']}]"
     return "\n".join(
         [
             "| time and memory | measured: median [range] | aim |",

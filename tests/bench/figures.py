@@ -79,7 +79,7 @@ def measure_judge(every: int) -> dict:
     rng, known = np.random.default_rng(11), labels(data_root())
     figures = [(load_cutout(p), known[p.stem]) for p in cutouts("heldout") if p.stem in known]
     rows = [(a, judge(known_clip(p, a, rng, figures)).action) for p in shipped(every=every) for a in Action]
-    as_class = lambda a: "subject" if a in ("walk", "run") else str(a)  # noqa: E731
+    as_class = lambda a: "subject" if a in ("walk", "run") else str(a)
     return dict(
         judge_camera_static_subject=share([as_class(a) == as_class(b) for a, b in rows]),
         judge_eight=share([a == b for a, b in rows]),
@@ -112,6 +112,13 @@ def measure_model(pipe, every: int, seeds: int = 1) -> dict:
     )
 
 
+def last_latents(pipe, picture: np.ndarray, prompt: str) -> np.ndarray:
+    "The clean latents of one run, `[T,3,h,w]`."
+    kept = {}
+    pipe.generate(picture, prompt, seed=1, progress=lambda e: kept.update({e.stage: e.payload}))
+    return kept["denoise"][0].numpy()
+
+
 def measure_motion(pipe, every: int) -> dict:
     "How far subject and background go in walk and run, read from the latents' own layers."
     from i2v_lab.model.renderer import split_layers
@@ -120,11 +127,8 @@ def measure_motion(pipe, every: int) -> dict:
     for path in shipped(every=every):
         if not has_somebody(path):
             continue
-        picture, kept = load_picture(path), []
-        pipe.generate(
-            picture, "it runs", seed=1, progress=lambda e: kept.append(e.payload) if e.stage == "denoise" else None
-        )
-        latents = kept[-1][0].numpy()
+        picture = load_picture(path)
+        latents = last_latents(pipe, picture, "it runs")
         layers = split_layers(latents[:, :2] / 4, np.clip((latents[:, 2].mean(0) + 1) / 2, 0, 1), picture.shape[:2])
         own.append(float(np.hypot(*layers.subject[-1, 2:])))
         back.append(float(np.abs(layers.camera[-1]).max()))
@@ -157,7 +161,7 @@ def measure_prompts(pipe) -> dict:
 def measure_picture(pipe) -> dict:
     "Frame 0 against the picture, and sharpness of later frames, at three sizes."
     exact, sharp = [], {}
-    edges = lambda im: float(np.abs(cv2.Laplacian(cv2.cvtColor(im, cv2.COLOR_RGB2GRAY).astype(np.float32), -1)).mean())  # noqa: E731
+    edges = lambda im: float(np.abs(cv2.Laplacian(cv2.cvtColor(im, cv2.COLOR_RGB2GRAY).astype(np.float32), -1)).mean())
     source = load_picture(shipped()[0])
     for width, height in ((320, 240), (720, 1280), (1024, 1024)):
         picture = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
