@@ -549,7 +549,7 @@ def doctor(ctx, as_json):
 _PARTS = "gcompris-qt-data__"
 DEMO = {
     Action.STATIC: ("scikit-image__coffee", "a still shot, nothing moves"),
-    Action.WALK: (f"{_PARTS}explore_farm_animals_pig", "the pig walks across the meadow"),
+    Action.WALK: (f"{_PARTS}explore_farm_animals_duck", "the duck walks"),
     Action.RUN: (f"{_PARTS}erase_horse", "the horse runs"),
     Action.ROTATE: (f"{_PARTS}explore_monuments_hawaMahal", "the camera rotates"),
     Action.ZOOM_IN: (f"{_PARTS}explore_monuments_tajMahal", "zoom in on the dome"),

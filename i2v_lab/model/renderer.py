@@ -58,7 +58,7 @@ class Layers:
     moves: bool  # whether the subject moves on its own
 
 
-STILL = 0.012  # half shorter sides: own motion below this is not worth cutting the picture apart (3 pixels of 512)
+STILL = 0.04  # half shorter sides: own motion below this is not worth cutting the picture apart (10 pixels of 512)
 
 
 def split_layers(
@@ -253,7 +253,7 @@ def draw_subject(
         subject,
         (qx - bend[0]).astype(np.float32),
         (qy - bend[1]).astype(np.float32),
-        cv2.INTER_LINEAR,
+        cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT_101,
     )
     part = frame[y0:y1, x0:x1]

@@ -6,6 +6,7 @@
 __all__ = ['GROUP', 'backend_names', 'load_pipeline']
 
 # %% ../../nbs/pipeline/20_backends.ipynb #77aeda74
+import threading
 from importlib.metadata import entry_points
 
 from ..core.errors import InputError, closest
@@ -21,6 +22,11 @@ def backend_names() -> list[str]:
     return sorted({e.name for e in entry_points(group=GROUP)})
 
 # %% ../../nbs/pipeline/20_backends.ipynb #a1bb1834
+_LOADING = (
+    threading.Lock()
+)  # a panel loads in a thread; two threads importing transformers at once trip over each other
+
+
 def load_pipeline(
     backend: str | None = None,  # None: the one in settings.ini, which is the shipped model
     **options,  # for the backend: device, dtype, threads, weights, ...
@@ -36,7 +42,8 @@ def load_pipeline(
             f"the settings ask for the mix {settings.mix}, but this version has no extensions yet; empty `mix`"
         )
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads) | options
-    pipe = found[name].load()(**given)
+    with _LOADING:
+        pipe = found[name].load()(**given)
     asked = dict(
         num_inference_steps=settings.steps, num_frames=settings.frames, cfg_scale=settings.cfg_scale, fps=settings.fps
     )

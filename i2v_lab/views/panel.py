@@ -192,7 +192,7 @@ def load(self: Lab) -> None:
     "Load the pipeline, once."
     try:
         self.pipe = load_pipeline()
-    except Exception as e:  # noqa: BLE001 - a thread's exception would vanish
+    except Exception as e:  # a thread's exception would vanish
         self.tell(f"error: {e}")
 
 
@@ -216,7 +216,7 @@ def run(self: Lab, picture: np.ndarray, source: str, asked: dict) -> None:
         self.tell("stopped")
     except InputError as e:
         self.tell(f"error: {e}")
-    except Exception as e:  # noqa: BLE001 - a thread's exception would vanish
+    except Exception as e:  # a thread's exception would vanish
         self.tell(f"error: {type(e).__name__}: {e}")
     finally:
         self.generate.disabled, self.stop.disabled = False, True

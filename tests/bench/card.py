@@ -48,8 +48,10 @@ def quality(figures: dict) -> str:
     rows += [
         f"| run: median way of the subject / of the background, half shorter sides | {figures['run_subject_displacement']} / {figures['run_background_displacement']} | |"
     ]
-    sharp = ", ".join(f"{k}: {v}" for k, v in figures["sharpness_of_frame_8"].items())
-    return "\n".join([*rows, f"| sharpness of a panned frame, picture = 1 | {sharp} | |"])
+    sharp = ", ".join(f"{k}: {v}" for k, v in figures["sharpness"].items())
+    return "\n".join(
+        [*rows, f"| gradient energy of panned frames where they show the picture, picture = 1, median | {sharp} | |"]
+    )
 
 
 def seconds(speed: dict) -> str:
