@@ -36,19 +36,19 @@ class Settings(BaseModel):
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$",
-        description="where models run: auto (a GPU if there is one), cpu, cuda, cuda:1, mps, xpu",
+        description="where models run: auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, mps, xpu",
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="precision of the weights; auto suits the device"
+        "auto", description="precision of the matrix products; auto suits the device"
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 leaves the choice to torch")
     backend: str = Field("motiondit", min_length=1, description="the model that load_pipeline() loads")
     photos: _LaxPath = Field(Path("data/photos"), description="folder of pictures to start from")
     runs: _LaxPath = Field(Path("data/runs"), description="folder for clips and studies")
-    steps: int = Field(12, ge=1, le=1000, description="denoising steps (num_inference_steps)")
-    frames: int = Field(16, ge=1, le=1024, description="frames in a clip")
-    fps: float = Field(8.0, gt=0, le=240, description="frames per second")
-    cfg_scale: float = Field(2.0, ge=0, le=50, description="strength of guidance; 1 is none")
+    steps: int = Field(12, ge=1, le=200, description="denoising steps (num_inference_steps)")
+    frames: int = Field(16, ge=2, le=128, description="frames in a clip")
+    fps: float = Field(8.0, ge=1, le=60, description="frames per second")
+    cfg_scale: float = Field(2.0, ge=0, le=20, description="strength of guidance; 1 is none")
     mix: _Names = Field(default_factory=list, description="extensions that are on from the start, separated by commas")
 
     _source: Path | None = PrivateAttr(None)
@@ -61,7 +61,7 @@ class Settings(BaseModel):
 # %% ../../nbs/core/40_settings.ipynb #e40a81d1
 def allowed(
     name: str,  # a field of `Settings`
-) -> str:  # such as `"a whole number from 1 to 1000"`
+) -> str:  # such as `"a whole number from 1 to 200"`
     "What a setting may be, in words."
     schema = Settings.model_json_schema()["properties"][name]
     if "enum" in schema:

@@ -37,6 +37,10 @@ class VitFeatures(nn.Module):
             raise InputError(f"timm cannot make {vit!r} for {image_size} pixels: {e}") from e
         if not hasattr(self.vit, "forward_intermediates"):
             raise InputError(f"{vit!r} has no forward_intermediates; choose a ViT")
+        if not any(i < len(self.vit.blocks) for i in layers):
+            raise InputError(
+                f"{vit!r} has blocks 0 to {len(self.vit.blocks) - 1}, layers={tuple(layers)} names none of them"
+            )
         self.image_size, self.layers = image_size, [i for i in layers if i < len(self.vit.blocks)]
         self.dim = self.vit.embed_dim * len(self.layers)
         self.register_buffer("mean", torch.tensor(self.vit.pretrained_cfg["mean"]).view(1, 3, 1, 1), persistent=False)
@@ -74,8 +78,12 @@ class SubjectHead(nn.Module):
         logits = self.up2(F.interpolate(up, scale_factor=2, mode="bilinear"))  # b 1 4r 4c
         return logits, self.facing(x, logits)
 
-    def facing(self, x: Tensor, logits: Tensor) -> Tensor:
-        "Read the side from the subject's features and their first moment along x."
+    def facing(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B]`
+        "Read the side that the subject faces."
+        return self.face(self.facing_input(x, logits))[:, 0]
+
+    def facing_input(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B,D,r,c]`, `[B,1,4r,4c]` to `[B,2D]`
+        "Mean of the subject's features and their first moment along x."
         weight = reduce(logits.detach().sigmoid(), "b 1 (r i) (c j) -> b 1 r c", "mean", i=4, j=4) + 1e-4
         total = weight.sum((2, 3), keepdim=True)
         across = torch.linspace(-1, 1, x.shape[-1], device=x.device).view(1, 1, 1, -1)
@@ -83,7 +91,7 @@ class SubjectHead(nn.Module):
         spread = ((weight * (across - centre) ** 2).sum((2, 3), keepdim=True) / total).sqrt() + 1e-3
         mean = (weight * x).sum((2, 3)) / total[:, :, 0, 0]
         moment = (weight * (across - centre) / spread * x).sum((2, 3)) / total[:, :, 0, 0]
-        return self.face(torch.cat([mean, moment], -1))[:, 0]  # b
+        return torch.cat([mean, moment], -1)
 
 # %% ../../nbs/model/20_image_encoder.ipynb #68d2afcc
 def to_square(

@@ -53,7 +53,7 @@ class Layers:
     "A motion field, taken apart."
 
     camera: np.ndarray  # `[T,4]`
-    subject: np.ndarray  # `[T,4]`, on top of the camera
+    subject: np.ndarray  # `[T,4]`, on top of the camera, about the picture's centre as well
     residual: np.ndarray  # `[T,2,h,w]`, what neither explains, on the subject only
     moves: bool  # whether the subject moves on its own
 
@@ -103,7 +103,7 @@ def cut_out(
     belief = cv2.resize(layer.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     labels = np.digitize(belief, [0.06, 0.5, 0.94]).astype(np.uint8)
     labels = np.array([cv2.GC_BGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD, cv2.GC_FGD], np.uint8)[labels]
-    if (labels == cv2.GC_BGD).any() and (labels >= 2).any():
+    if (labels == cv2.GC_BGD).any() and np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
         cv2.setRNGSeed(0)  # its clustering draws random numbers
         cv2.grabCut(small, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
     hard = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)

@@ -204,7 +204,7 @@ def forward(
 @patch
 def to_latents(self: TemporalDecoder, x: Tensor, e: dict[str, Tensor]) -> Tensor:  # `[B,T,6,D]` to `[B,T,3,h,w]`
     "Compose the predicted layers into latents."
-    h = self.quarter
+    x, h = x.float(), self.quarter  # motion is composed in full precision, whatever the blocks ran in
     cells = rearrange(self.to_cells(x[:, :, 2:]), "b t (r s) (c h w) -> b t c (r h) (s w)", r=2, c=3, h=h)
     layer = (e["subject"] + cells[:, :, 2:].mean(1)).sigmoid()  # b 1 h w
     motion = compose(self.to_camera(x[:, :, 0]), self.to_subject(x[:, :, 1]), cells[:, :, :2], layer, e["p"])

@@ -31,7 +31,7 @@ def load_pipeline(
     backend: str | None = None,  # None: the one in settings.ini, which is the shipped model
     **options,  # for the backend: device, dtype, threads, weights, ...
 ) -> Pipeline:
-    "Load a pipeline by its backend's name."
+    "Load a pipeline by its backend's name; what settings.ini sets replaces the backend's own defaults."
     settings = load_settings()
     name = backend or settings.backend
     found = {e.name: e for e in entry_points(group=GROUP)}
@@ -44,8 +44,9 @@ def load_pipeline(
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads) | options
     with _LOADING:
         pipe = found[name].load()(**given)
-    asked = dict(
-        num_inference_steps=settings.steps, num_frames=settings.frames, cfg_scale=settings.cfg_scale, fps=settings.fps
-    )
-    pipe.defaults = pipe.defaults | {k: v for k, v in asked.items() if v is not None}
+    names = dict(steps="num_inference_steps", frames="num_frames", cfg_scale="cfg_scale", fps="fps")
+    pipe.defaults = {
+        **pipe.defaults,
+        **{names[k]: getattr(settings, k) for k in settings.model_fields_set & names.keys()},
+    }
     return pipe

@@ -8,6 +8,7 @@ __all__ = ['LIMITS', 'RERUN_KEYS', 'ImageTokens', 'TextTokens', 'Conditioning', 
 
 # %% ../../nbs/pipeline/10_stages.ipynb #fd2b13e5
 import hashlib
+import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -87,7 +88,9 @@ class Stopped(Exception):
         self.step, self.steps = step, steps
 
 # %% ../../nbs/pipeline/10_stages.ipynb #4de9e042
-LIMITS = dict(num_inference_steps=(1, 200), num_frames=(2, 128), cfg_scale=(0.0, 20.0), fps=(1.0, 60.0))
+LIMITS = dict(
+    num_inference_steps=(1, 200), num_frames=(2, 128), cfg_scale=(0.0, 20.0), fps=(1.0, 60.0)
+)  # as in `Settings`
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,17 @@ class Request:
 
     prompt: str
     seed: int = 0  # 0 .. 2**63-1
-    num_inference_steps: int = 16  # denoising steps
+    num_inference_steps: int = 12  # denoising steps
     num_frames: int = 16  # length of the clip
     cfg_scale: float = 2.0  # guidance; 1: none
-    fps: float = 8.0  # frames per second
+    fps: float = 8.0  # frames per second at which the clip plays; the motion does not know it
     action: Action | None = None  # None: the prompt decides
 
     def __post_init__(self):
         if not isinstance(self.prompt, str):
             raise InputError(f"the prompt must be text, got {type(self.prompt).__name__}")
+        if not self.prompt.strip() and self.action is None:
+            raise InputError("the prompt is empty; say what should happen, or name an action")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be a whole number from 0 to 2**63-1, got {self.seed!r}")
         for name, (low, high) in LIMITS.items():
@@ -129,6 +134,7 @@ class Pipeline(ABC):
     name: str = "pipeline"  # the backend's name, written into every clip
     defaults: Mapping[str, Any] = MappingProxyType({})  # num_inference_steps, num_frames, cfg_scale, fps
     weights_sha256: str | None = None
+    precision_name: str = "fp32"  # fp32, bf16, fp16
 
     @abstractmethod
     def encode_image(self, image: np.ndarray) -> ImageTokens: ...
@@ -171,8 +177,9 @@ def run_stages(
 
     image_tokens = tell("encode_image", pipe.encode_image(image))
     text_tokens = tell("encode_prompt", replace(pipe.encode_prompt(request.prompt), action=request.action))
-    conditioning = tell("condition", pipe.condition(image_tokens, text_tokens))
+    conditioning = pipe.condition(image_tokens, text_tokens)
     conditioning.cfg_scale = request.cfg_scale
+    tell("condition", conditioning)
     scheduler = pipe.make_scheduler(steps)
     latents = pipe.starting_noise(pipe.latent_shape(image_tokens, request.num_frames), request.seed)
     for i, t in enumerate(scheduler.timesteps):
@@ -191,9 +198,9 @@ def generate(
     prompt: str = "",  # what should happen, in plain words
     *,
     action: str | Action | None = None,  # overrules the prompt: one of the eight names
-    seed: int = 0,
+    seed: int = 0,  # 0 .. 2**63-1; the starting noise
     num_inference_steps: int | None = None,  # None: the pipeline's default
-    num_frames: int | None = None,
+    num_frames: int | None = None,  # 2 .. 128; the shipped model was trained on 8 to 24
     cfg_scale: float | None = None,
     fps: float | None = None,
     progress: Callable[[Event], None] | None = None,
@@ -203,7 +210,7 @@ def generate(
     given = dict(num_inference_steps=num_inference_steps, num_frames=num_frames, cfg_scale=cfg_scale, fps=fps)
     request = Request(
         prompt,
-        seed=seed,
+        seed=operator.index(seed) if isinstance(seed, np.integer) else seed,
         action=None if action is None else Action.parse(action),
         **{k: self.defaults[k] if v is None else v for k, v in given.items()},
     )
@@ -237,6 +244,8 @@ def describe(
         fps=request.fps,
         backend=self.name,
         weights_sha256=self.weights_sha256,
+        device=torch.device(self.device).type,
+        dtype=self.precision_name,
         versions={p: version(p) for p in ("i2v_lab", "torch", "diffusers", "timm")},
     )
     if text_tokens.action_logits is not None:
@@ -259,6 +268,9 @@ def rerun(
     missing = [k for k in ("image", *RERUN_KEYS) if k not in settings]
     if missing:
         raise InputError(f"these are not the settings of a clip: {', '.join(missing)} missing")
+    for key, own in (("backend", self.name), ("weights_sha256", self.weights_sha256)):
+        if settings.get(key) != own:
+            raise InputError(f"the clip was made with {key} {settings.get(key)}, this pipeline has {own}")
     image = settings["image"]["path"] if image is None else image
     if image is None:
         raise InputError("the settings do not say where the picture was; pass it as image=...")

@@ -96,7 +96,7 @@ def camera_path(
 # %% ../../nbs/training/40_known_motion.ipynb #734ec5a4
 @dataclass(frozen=True)
 class Gait:
-    "Ranges that tell a walk from a run; speeds and heights in the subject's own height."
+    "Ranges that tell a walk from a run."
 
     speed: tuple[float, float]  # half shorter sides in two seconds, for a subject of height 1
     cadence: tuple[float, float]  # steps per second

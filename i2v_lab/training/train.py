@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['Recipe', 'Prompts', 'subject_loss', 'subject_scores', 'Batch', 'choose_action', 'Batches', 'relative_error',
            'motion_loss', 'training_loss', 'State', 'save_checkpoint', 'load_checkpoint', 'learning_rate', 'prepare',
-           'train_subject', 'train_motion', 'train']
+           'train_subject', 'train_motion', 'keep_recipe', 'train']
 
 # %% ../../nbs/training/60_train.ipynb #39a34401
-import copy
 import json
 import math
 import time
@@ -29,7 +28,7 @@ from ..core.files import atomic_path
 from ..model.sampler import noisy, shifted
 from ..model.shipped import MotionDiT, save_weights
 from ..model.temporal_decoder import extent_of
-from ..model.text_encoder import FrozenText
+from ..model.text_encoder import MAX_TOKENS, FrozenText
 from ..pipeline.stages import TextTokens
 from .examples import Bank, Example, ExampleMaker, load_bank, make_bank, save_bank
 from .known_motion import draw_motion, motion_latents
@@ -57,7 +56,9 @@ class Recipe:
 class Prompts:
     "A pool of wordings with their frozen token states, by action."
 
-    def __init__(self, text: Callable, per_action: int, seed: int = 0, vague_share: float = 0.12, max_tokens: int = 40):
+    def __init__(
+        self, text: Callable, per_action: int, seed: int = 0, vague_share: float = 0.12, max_tokens: int = MAX_TOKENS
+    ):
         rng = np.random.default_rng(seed)
         self.wordings = [sample_wording(a, rng, vague_share) for a in Action for _ in range(per_action)]
         self.by_action = {a: [i for i, w in enumerate(self.wordings) if w.action is a] for a in Action}
@@ -109,7 +110,8 @@ def subject_scores(model: MotionDiT, bank: Bank, batch: int = 32) -> dict[str, f
             empty += (got.float().mean((1, 2, 3)) < 0.01)[~there].tolist()
             known = bank.facing[rows] != 0
             side += ((turn > 0) == (bank.facing[rows] > 0))[known].tolist()
-    return dict(iou=float(np.mean(iou)), empty=float(np.mean(empty)), facing=float(np.mean(side)), pictures=len(bank))
+    mean = lambda hits: float(np.mean(hits)) if hits else 0.0
+    return dict(iou=mean(iou), empty=mean(empty), facing=mean(side), pictures=len(bank))
 
 # %% ../../nbs/training/60_train.ipynb #bec731b6
 @dataclass
@@ -351,6 +353,19 @@ def train_motion(
             saved = state.seconds
 
 # %% ../../nbs/training/60_train.ipynb #8f9d1836
+def keep_recipe(path: Path, recipe: Recipe) -> None:
+    "Write the recipe down; a folder that was begun with another one is refused."
+    if path.exists():
+        begun, now = json.loads(path.read_text()), asdict(recipe)
+        changed = [f"{k} was {begun.get(k)}, now {now[k]}" for k in now if k != "minutes" and begun.get(k) != now[k]]
+        if changed:
+            raise InputError(
+                f"{path.parent} was begun with another recipe ({'; '.join(changed)}); choose another --out"
+            )
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+
+# %% ../../nbs/training/60_train.ipynb #a7ecd864
 def train(
     out: str | Path,  # `*.safetensors`
     recipe: Recipe = Recipe(),
@@ -366,6 +381,7 @@ def train(
         raise InputError(f"--out must end in .safetensors, got {out.name!r}")
     folder = out.with_suffix(".work")
     folder.mkdir(parents=True, exist_ok=True)
+    keep_recipe(folder / "recipe.json", recipe)
     model, bank, heldout = prepare(folder, recipe, data_root() if root is None else Path(root), say, progress)
 
     def log(**line):

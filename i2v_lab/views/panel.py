@@ -82,7 +82,7 @@ class Lab:
         pipe: Pipeline | None = None,  # None: the one in settings.ini, loaded in the background
     ):
         self.pipe, self.clip, self.picture, self.source = pipe, None, None, None
-        self.job, self.loading = Job(), None
+        self.job, self.loading, self.failure = Job(), None, None
         self.build()
         self.wire()
         self.show_photo()
@@ -101,10 +101,10 @@ class Lab:
         self.prompt = w.Textarea(value="the camera slowly zooms in", description="Prompt", rows=2, layout=wide)
         names = [("as the prompt says", "")] + [(n, n) for n in Action.names()]
         self.action = w.Dropdown(options=names, description="Action", layout=wide)
-        self.seed = w.IntText(value=0, description="Seed", layout=w.Layout(width="170px"))
+        self.seed = w.BoundedIntText(value=0, min=0, max=10**9, description="Seed", layout=w.Layout(width="170px"))
         self.die = w.Button(description="new seed", layout=w.Layout(width="auto"))
-        self.steps = w.IntSlider(value=load_settings().steps or 12, min=2, max=40, description="Steps", layout=wide)
-        self.frames = w.IntSlider(value=load_settings().frames or 16, min=2, max=64, description="Frames", layout=wide)
+        self.steps = w.IntSlider(value=load_settings().steps, min=1, max=60, description="Steps", layout=wide)
+        self.frames = w.IntSlider(value=load_settings().frames, min=2, max=64, description="Frames", layout=wide)
         self.generate = w.Button(description="Generate", button_style="primary", icon="play")
         self.stop = w.Button(description="Stop", icon="stop", disabled=True)
         self.bar = w.IntProgress(max=1, layout=w.Layout(width="100%", height="14px"))
@@ -183,16 +183,19 @@ def start(self: Lab) -> None:
         num_frames=self.frames.value,
     )
     picture, source = self.picture, self.source
-    if self.job.start(lambda: self.run(picture, source, asked)):
-        self.generate.disabled, self.stop.disabled = True, False
+    if self.job.busy:
+        return None
+    self.generate.disabled, self.stop.disabled = True, False  # before the start: a run may end at once
+    self.job.start(lambda: self.run(picture, source, asked))
 
 
 @patch
 def load(self: Lab) -> None:
     "Load the pipeline, once."
     try:
-        self.pipe = load_pipeline()
+        self.pipe, self.failure = load_pipeline(), None
     except Exception as e:  # a thread's exception would vanish
+        self.failure = str(e)
         self.tell(f"error: {e}")
 
 
@@ -203,13 +206,16 @@ def run(self: Lab, picture: np.ndarray, source: str, asked: dict) -> None:
     try:
         if self.pipe is None:
             self.tell("loading the model")
-            if self.loading is not None:
+            if self.loading is not None and self.loading.is_alive():
                 self.loading.join()
+            elif self.failure:
+                self.load()  # what was missing may be there now
             if self.pipe is None:
-                return
+                return self.tell(f"error: {self.failure}")
         self.bar.value, self.bar.max = 0, asked["num_inference_steps"]
         self.tell(f"running 0/{self.bar.max}")
-        clip = self.pipe.generate(picture, **asked, progress=self.heard, stop=self.job.stop)
+        image = source if os.path.exists(source) else picture  # a path travels with the clip, an upload has none
+        clip = self.pipe.generate(image, **asked, progress=self.heard, stop=self.job.stop)
         self.show(clip, source, asked)
         self.tell("done", time.perf_counter() - start)
     except Stopped:
@@ -253,6 +259,6 @@ def show(self: Lab, clip: Clip, source: str, asked: dict) -> None:
     )
     self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.</p>"
     given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None and k != "prompt")
-    self.code.value = (
-        f"<code>clip = pipe.generate({html.escape(repr(source))}, {html.escape(repr(asked['prompt']))}, {given})</code>"
-    )
+    image = repr(source) if os.path.exists(source) else "image"  # an upload: give the path of your own file
+    line = f"clip = pipe.generate({image}, {asked['prompt']!r}, {given})"
+    self.code.value = f"<code>{html.escape(line)}</code>"

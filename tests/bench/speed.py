@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 FIRST = """
 import json, resource, sys, time
 start = time.perf_counter()
@@ -20,8 +21,10 @@ import numpy as np
 import i2v_lab as lab
 yy, xx = np.mgrid[:512, :512]
 picture = np.stack([(xx // 2) % 256, (yy // 2) % 256, (xx * yy // 512) % 256], -1).astype(np.uint8)
-clip = lab.load_pipeline().generate(picture, "the camera zooms in slowly", num_frames=16)
+pipe = lab.load_pipeline()
+clip = pipe.generate(picture, "the camera zooms in slowly", num_frames=16)
 first = time.perf_counter() - start
+pipe.generate("data/photos/gcompris-qt-data__erase_horse.jpg", "the horse runs", num_frames=16)  # memory: cut out and fill too
 print(json.dumps(dict(first=first, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
 """
 
@@ -65,7 +68,7 @@ def warm() -> dict:
             stages.append({n: ends[n] - (ends[names[i - 1]] if i else 0) for i, n in enumerate(names)})
         out[f"warm_{name}_seconds"] = spread(seconds[1:])
         out[f"warm_{name}_stages"] = {n: round(float(np.median([s[n] for s in stages[1:]])), 3) for n in stages[0]}
-    out["steps"] = pipe.defaults["num_inference_steps"]
+    out["steps"], out["weights_sha256"] = pipe.defaults["num_inference_steps"], pipe.weights_sha256
     return out
 
 
