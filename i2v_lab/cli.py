@@ -14,6 +14,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -149,8 +150,11 @@ def check_target(
     if out.exists() and os.path.samefile(out, picture):
         raise InputError(f"{str(out)!r} is the picture itself; give the clip another name")
     folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write into {str(folder)!r}; choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {str(folder)!r} ({error.strerror}); choose another folder") from error
 
 # %% ../nbs/90_cli.ipynb #322aab7b
 _NEXT = {
@@ -242,6 +246,8 @@ def sentence(
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
         decided = f"the prompt decided, understood as {words}"
+        if read and read["probability"] < 0.8:
+            decided += ", which is not sure: name it with --action if you meant something else"
     return (
         f"asked for {report['prompt']!r}; {decided}; the judge saw {report['judged']}; "
         f"{report['frames']} frames of {report['width']} x {report['height']} in {report['seconds']:.1f} s: {report['clip']}"
@@ -282,6 +288,8 @@ def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, we
     from i2v_lab.core.picture import load_picture
     from i2v_lab.core.settings import load_settings
 
+    if not prompt.strip() and action is None:
+        raise InputError("the prompt is empty; say what should happen, or name an --action")
     defaults = load_settings()
     load_picture(image)
     check_target(out, image, fps or defaults.fps)
@@ -334,7 +342,7 @@ def _train(out: Path, recipe) -> None:
     "--minutes",
     required=True,
     type=Number(0.01, 100_000, whole=False),
-    help="Of training; 40 made the shipped weights.",
+    help="Of training; the model card says how many made the shipped weights.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Weights to write, a .safetensors file.")
 @click.option("--seed", type=Number(0, 2**31 - 1), default=0, show_default=True)

@@ -87,6 +87,8 @@ def test_the_settings_file_is_followed(loaded, pipe, picture, tmp_path, monkeypa
 
 
 WRONG = {
+    "empty prompt": (["generate", "PICTURE", " ", "-o", "OUT.mp4"], "the prompt is empty"),
+    "folder that takes no files": (["generate", "PICTURE", "x", "-o", "/proc/o.mp4"], "cannot write into '/"),
     "unknown command": (["genrate"], "did you mean 'generate'?"),
     "unknown option": (["generate", "PICTURE", "x", "-o", "OUT.mp4", "--stpes", "3"], "did you mean '--steps'?"),
     "no target": (["generate", "PICTURE", "x"], "'--out'"),

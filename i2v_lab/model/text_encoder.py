@@ -6,7 +6,9 @@
 __all__ = ['MINILM_SHA256', 'MAX_TOKENS', 'minilm_folder', 'FrozenText', 'TextReader', 'TextEncoder']
 
 # %% ../../nbs/model/30_text_encoder.ipynb #82e03f62
+import contextlib
 import importlib.util
+import io
 from pathlib import Path
 
 import torch
@@ -54,9 +56,9 @@ class FrozenText(nn.Module):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = kinds.get(config.model_type, AutoModel)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = (
-            kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval().requires_grad_(False)
-        )
+        with contextlib.redirect_stderr(io.StringIO()):  # transformers draws a progress bar for a file of milliseconds
+            model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        self.model = model.eval().requires_grad_(False)
         self.dim, self.max_tokens = self.model.config.hidden_size, max_tokens
 
     @torch.no_grad()

@@ -257,7 +257,9 @@ def show(self: Lab, clip: Clip, source: str, asked: dict) -> None:
         if s["action"]
         else f"the prompt was understood as <b>{understood.get('action')}</b> ({understood.get('probability', 0):.0%})"
     )
-    self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.</p>"
+    unsure = not s["action"] and understood.get("probability", 1) < 0.8
+    hint = " Not sure: choose the action in the list if you meant something else." if unsure else ""
+    self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.{hint}</p>"
     given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None and k != "prompt")
     image = repr(source) if os.path.exists(source) else "image"  # an upload: give the path of your own file
     line = f"clip = pipe.generate({image}, {asked['prompt']!r}, {given})"

@@ -15,11 +15,13 @@ TARGETS = [  # key, what it is, the aim
     ("judge_eight", "the same, walk and run told apart too", None),
     ("camera_as_asked", "model, action named plainly: five camera moves and static judged as asked", 0.85),
     ("walk_run_subject_moves", "model, walk and run: the judge sees a subject move", None),
+    ("walk_run_as_asked", "model, walk and run: judged exactly as asked", None),
     (
         "walk_run_whole_picture_moves",
         "model, walk and run: the judge sees a camera move instead (lower is better)",
         None,
     ),
+    ("direction_as_asked", "model, a direction in the words (walk left, turn clockwise, ...): followed", None),
     (
         "prompts_by_strangers",
         "prompts that others wrote, not knowing the grammar (`data/heldout_prompts.csv`): read as meant",
@@ -114,7 +116,9 @@ What the judge saw, where it was not what was asked:
 - A still picture does not say which way it will go: facing is right in {facing:.0%} of held-out first frames, so a walker may moonwalk.
 - Faces and portraits are rarely found as subjects; asking a place without anybody to walk gives a still clip.
 - What a pan or a zoom-out uncovers is the picture mirrored at its border; behind large subjects the fill is invented.
-- Legs open and close a little; they do not step.
+- Legs open and close a little; they do not step. A run is mostly a somewhat faster walk.
+- Directions in words are mostly not followed (the table has the share): a walker goes where the model thinks it faces.
+- Something else than the eight actions (to fly, to wag a tail), or another language than English, is read as one of the eight, often with confidence.
 - It was trained on clips of 8 to 24 frames; motion in shorter and longer ones is extrapolated. `fps` is playback speed only.
 - The text reader knows the eight actions and their pace; prompts are cut after 40 tokens. Two actions in one prompt give one of them.
 """

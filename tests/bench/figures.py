@@ -107,8 +107,12 @@ def measure_model(pipe, every: int, seeds: int = 1) -> dict:
                 else:
                     subject.append(seen.action in ("walk", "run"))
                     whole.append(seen.action in {str(a) for a in Action if a.is_camera})
+    as_asked = [
+        [seen == f"{a} seen as {a}"] * n for a in ("walk", "run") for seen, n in details.items() if seen.startswith(a)
+    ]
     return dict(
         camera_as_asked=share(camera),
+        walk_run_as_asked=share(sum(as_asked, [])),
         walk_run_subject_moves=share(subject),
         walk_run_whole_picture_moves=share(whole),
         seen=dict(sorted(details.items())),
@@ -146,6 +150,24 @@ def measure_motion(pipe, every: int) -> dict:
         run_background_way=round(float(np.median(back)), 3),
         run_pictures=len(own),
     )
+
+
+def measure_direction(pipe, every: int) -> dict:
+    "Whether a walk goes to the side, and a rotation turns the way, that the words ask for; from the latents' layers."
+    from i2v_lab.model.renderer import split_layers
+
+    hits = []
+    for path in shipped(every=every):
+        picture, side = load_picture(path), has_somebody(path)
+        asked = [("turn the picture clockwise", 1), ("turn the picture counter-clockwise", -1)]
+        asked += [("it walks to the right", 1), ("it walks to the left", -1)] if side else []
+        for i, (prompt, sign) in enumerate(asked):
+            latents = last_latents(pipe, picture, prompt)
+            layer = np.clip((latents[:, 2].mean(0) + 1) / 2, 0, 1)
+            layers = split_layers(latents[:, :2] / pipe.model.decoder.scale, layer, picture.shape[:2])
+            went = layers.camera[-1, 1] if i < 2 else layers.subject[-1, 2]
+            hits.append(bool(np.sign(went) == sign))
+    return dict(direction_as_asked=share(hits))
 
 
 def measure_prompts(pipe) -> dict:
@@ -195,7 +217,7 @@ def measure_picture(pipe) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default="judge,model,motion,prompts,picture")
+    parser.add_argument("--only", default="judge,model,motion,direction,prompts,picture")
     parser.add_argument("--weights")
     args = parser.parse_args()
     every, parts = (3 if args.quick else 1), args.only.split(",")
@@ -204,6 +226,7 @@ def main():
         judge=lambda: measure_judge(every),
         model=lambda: measure_model(pipe(), every),
         motion=lambda: measure_motion(pipe(), every),
+        direction=lambda: measure_direction(pipe(), every),
         prompts=lambda: measure_prompts(pipe()),
         picture=lambda: measure_picture(pipe()),
     )
