@@ -21,7 +21,11 @@ TARGETS = [  # key, what it is, the aim
         "model, walk and run: the judge sees a camera move instead (lower is better)",
         None,
     ),
-    ("direction_as_asked", "model, a direction in the words (walk left, turn clockwise, ...): followed", None),
+    (
+        "direction_as_asked",
+        "model, a direction in the words (walk left, turn clockwise, ...): followed (chance: 50 %)",
+        None,
+    ),
     (
         "prompts_by_strangers",
         "prompts that others wrote, not knowing the grammar (`data/heldout_prompts.csv`): read as meant",
@@ -117,7 +121,7 @@ What the judge saw, where it was not what was asked:
 - Faces and portraits are rarely found as subjects; asking a place without anybody to walk gives a still clip.
 - What a pan or a zoom-out uncovers is the picture mirrored at its border; behind large subjects the fill is invented.
 - Legs open and close a little; they do not step. A run is mostly a somewhat faster walk.
-- Directions in words are mostly not followed (the table has the share): a walker goes where the model thinks it faces.
+- Directions in words (walk to the left, turn clockwise) are not followed: chance is 50 %, the table has the share. A walker goes where the model thinks it faces; pans are actions of their own, and are right.
 - Something else than the eight actions (to fly, to wag a tail), or another language than English, is read as one of the eight, often with confidence.
 - It was trained on clips of 8 to 24 frames; motion in shorter and longer ones is extrapolated. `fps` is playback speed only.
 - The text reader knows the eight actions and their pace; prompts are cut after 40 tokens. Two actions in one prompt give one of them.
