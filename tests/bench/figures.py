@@ -171,7 +171,7 @@ def measure_direction(pipe, every: int) -> dict:
 
 
 def measure_prompts(pipe) -> dict:
-    "Which action the text reader takes prompts for that other people wrote, and held-out phrases of the grammar."
+    "Which action the text reader takes prompts for: a language model's, written without sight of the grammar, and held-out phrases of it."
     from i2v_lab.training.wordings import all_wordings
 
     def right(texts, actions):
@@ -185,7 +185,7 @@ def measure_prompts(pipe) -> dict:
     grammar = all_wordings("heldout", per_action=150)
     with torch.inference_mode():
         return dict(
-            prompts_by_strangers=share(right([r["prompt"] for r in rows], [r["action"] for r in rows])),
+            prompts_written_apart=share(right([r["prompt"] for r in rows], [r["action"] for r in rows])),
             prompts_heldout_phrases=share(right([w.text for w in grammar], [w.action.value for w in grammar])),
         )
 
