@@ -2,7 +2,7 @@
 
 Prints each figure and writes them all to `i2v_lab/weights/figures.json`; `tests/bench/card.py` makes the model card of it.
 Nothing measured here was trained on: photos, cut-outs and wordings are those of the held-out split.
-`--quick` takes every third photo and writes nothing; `--only judge,model` measures a part, and keeps the other figures
+`--only unwatched` needs the fetched photos and is not in the default; `--quick` takes every third photo and writes nothing; `--only judge,model` measures a part, and keeps the other figures
 if they are of the same weights.
 """
 
@@ -152,6 +152,16 @@ def measure_motion(pipe, every: int) -> dict:
     )
 
 
+def measure_unwatched(pipe, every: int) -> dict:
+    "The camera figure on held-out photos that do not ship (`i2v-lab data fetch`), of which no clip was watched."
+    root = data_root()
+    paths = [p for p in photos("heldout", root) if p.parent != root / "photos"][::every]
+    if not paths:
+        raise SystemExit("no fetched photos; run: i2v-lab data fetch")
+    hits = [judge(pipe.generate(p, PLAIN[a], seed=0)).action == a for p in paths for a in CAMERA]
+    return dict(camera_as_asked_unwatched=share(hits))
+
+
 def measure_direction(pipe, every: int) -> dict:
     "Whether a walk goes to the side, and a rotation turns the way, that the words ask for; from the latents' layers."
     from i2v_lab.model.renderer import split_layers
@@ -226,6 +236,7 @@ def main():
         judge=lambda: measure_judge(every),
         model=lambda: measure_model(pipe(), every),
         motion=lambda: measure_motion(pipe(), every),
+        unwatched=lambda: measure_unwatched(pipe(), every),
         direction=lambda: measure_direction(pipe(), every),
         prompts=lambda: measure_prompts(pipe()),
         picture=lambda: measure_picture(pipe()),
