@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'HELDOUT_SHARE', 'ALWAYS_HELDOUT', 'SOURCES', 'PHOTO_SIDE', 'PHOTO_MIN', 'PHOTO_QUALITY', 'CUTOUT_SIDE',
-           'CUTOUT_MIN', 'Made', 'READERS', 'data_root', 'Label', 'labels', 'facing', 'split_of', 'split_rows',
-           'write_split', 'photos', 'cutouts', 'load_cutout', 'Take', 'Source', 'FetchError', 'rcc_files', 'photo_jpeg',
-           'cutout_png', 'cut_walker', 'walkers', 'download_package', 'fetch_source', 'fetch']
+           'CUTOUT_MIN', 'Made', 'READERS', 'data_root', 'Label', 'labels', 'photo_facing', 'facing', 'split_of',
+           'split_rows', 'write_split', 'photos', 'cutouts', 'load_cutout', 'Take', 'Source', 'FetchError', 'rcc_files',
+           'photo_jpeg', 'cutout_png', 'cut_walker', 'walkers', 'download_package', 'fetch_source', 'fetch']
 
 # %% ../../nbs/training/20_sources.ipynb #42a84f69
 import csv
@@ -69,6 +69,17 @@ def labels(
     side = {"left": -1, "none": 0, "right": 1}
     with file.open(newline="", encoding="utf-8") as rows:
         return {r["name"]: Label(side[r["facing"]], r["kind"], r["group"]) for r in csv.DictReader(rows)}
+
+# %% ../../nbs/training/20_sources.ipynb #0e86dad6
+def photo_facing(
+    root: str | os.PathLike | None = None,  # the data folder; found from the working directory when None
+) -> dict[str, int]:  # -1 left, +1 right, by the photo's name without suffix; photos without a clear side are not in it
+    "Read `photo_facing.csv`: which way the main subject of a photo faces, as a person saw it."
+    file = (data_root() if root is None else Path(root)) / "photo_facing.csv"
+    if not file.is_file():
+        raise InputError(f"{str(file)!r} is missing; it comes with the checkout")
+    with file.open(newline="", encoding="utf-8") as rows:
+        return {r["name"]: {"left": -1, "right": 1}[r["facing"]] for r in csv.DictReader(rows)}
 
 # %% ../../nbs/training/20_sources.ipynb #e8df28bd
 def facing(
