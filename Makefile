@@ -3,7 +3,8 @@
 # make test     set up and run every notebook and every test
 # make setup    only set up (.venv); the others do it by themselves
 # make readme   write README.md from nbs/index.ipynb
-# make figures  measure what the model card says
+# make figures  measure what the model card says, and write it
+# make weights  fetch the training data and train from nothing, with a fixed seed (SEED=0)
 # make package  build the wheel and the source package into dist/
 # make clean    remove .venv and everything that was built; data and clips stay
 #
@@ -20,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport IN_TEST PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab demo test readme figures package clean
+.PHONY: help setup lab demo test readme figures weights package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +60,14 @@ readme: setup
 
 figures: setup
 	$(BIN)/python tests/bench/figures.py
+	$(BIN)/python tests/bench/fill.py
+	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python tests/bench/card.py
+
+SEED ?= 0
+weights: setup
+	$(BIN)/i2v-lab data fetch
+	OMP_NUM_THREADS=1 $(BIN)/i2v-lab train --seed $(SEED) --out data/runs/motiondit-$(SEED).safetensors
 
 package: setup
 	$(BIN)/python -m build

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
-           'check_target', 'on_bar', 'load_quietly', 'report_on', 'sentence', 'generate', 'minutes_done', 'train',
-           'data', 'fetch', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo',
-           'demo', 'find_up', 'lab']
+           'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
+           'train', 'data', 'fetch', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos',
+           'make_demo', 'demo', 'find_up', 'lab']
 
 # %% ../nbs/90_cli.ipynb #c86dd639
 import importlib.util
 import json
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -226,6 +227,8 @@ def report_on(
         "action": made["action"] or (understood or {}).get("action"),
         "decided_by": made["decided_by"],
         "understood": understood,
+        "subject": made.get("subject"),
+        "note": made.get("note"),
         "judged": verdict.action,
         "confidence": round(float(verdict.confidence), 4),
         "reason": verdict.reason,
@@ -236,18 +239,29 @@ def report_on(
     }
 
 
+def in_words(
+    read: dict,  # `understood` of a clip's settings
+) -> str:
+    "What a prompt was understood as: fast walk to the left."
+    way = read.get("direction")
+    pace = f"{read['pace']} " if read.get("pace", "plain") != "plain" else ""
+    return pace + read["action"] + (f" {way}" if way and "clock" in way else f" to the {way}" if way else "")
+
+
 def sentence(
     report: dict,  # from `report_on`
 ) -> str:
     "The same for a reader, in one line."
     read = report["understood"]
-    words = f"{read['action']} ({read['probability']:.0%})" if read else "nothing we know of"
+    words = f"{in_words(read)} ({read['probability']:.0%})" if read else "nothing we know of"
     if report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
         decided = f"the prompt decided, understood as {words}"
         if read and read["probability"] < 0.8:
             decided += ", which is not sure: name it with --action if you meant something else"
+    if report["note"]:
+        decided += f"; {report['note']}"
     return (
         f"asked for {report['prompt']!r}; {decided}; the judge saw {report['judged']}; "
         f"{report['frames']} frames of {report['width']} x {report['height']} in {report['seconds']:.1f} s: {report['clip']}"
@@ -304,17 +318,15 @@ def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, we
     _finish(report, sentence(report), as_json)
 
 # %% ../nbs/90_cli.ipynb #319f4778
-def minutes_done(
+def share_done(
     line: dict,  # of a training's log
-    minutes: float,  # of the whole recipe
-    subject_share: float,  # of the minutes, for the first stage
-) -> float:  # minutes
+) -> float:  # 0..1
     "How far a training is."
-    before, share = (0.0, subject_share) if line["stage"] == "subject" else (subject_share, 1 - subject_share)
-    return minutes * (before + share * min(line["done"], 1.0))
+    begin, end = {"subject": (0, 0.08), "words": (0.08, 0.12), "motion": (0.12, 1)}[line["stage"]]
+    return begin + (end - begin) * min(line["done"], 1.0)
 
-# %% ../nbs/90_cli.ipynb #44d27d73
-_TRAIN_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} min{postfix}"
+# %% ../nbs/90_cli.ipynb #a7c56917
+_TRAIN_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
 def _train(out: Path, recipe) -> None:
@@ -322,10 +334,10 @@ def _train(out: Path, recipe) -> None:
 
     from i2v_lab.training.train import train as run_training
 
-    with _bar(total=recipe.minutes, desc="training", bar_format=_TRAIN_BAR) as bar:
+    with _bar(total=1.0, desc="training", bar_format=_TRAIN_BAR) as bar:
 
         def hear(line: dict) -> None:
-            bar.n = minutes_done(line, recipe.minutes, recipe.subject_share)
+            bar.n = share_done(line)
             bar.set_postfix({k: line[k] for k in ("loss", "motion", "words") if k in line})
 
         def inner_bar(items, **options):
@@ -337,24 +349,34 @@ def _train(out: Path, recipe) -> None:
         run_training(out, recipe, progress=inner_bar, listener=hear, say=say)
 
 
+def _in_processes(count: int) -> None:
+    "Run this very command in several processes that train together."
+    own = ["--no-python", sys.executable, "-m", "i2v_lab.cli", *sys.argv[1:]]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *own]
+    environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ)
+    done = subprocess.run(launch, env=environment, check=False)
+    if done.returncode:
+        raise click.ClickException(f"the training stopped (exit code {done.returncode}); the lines above say why")
+
+
 @main.command()
 @click.option(
     "--minutes",
-    required=True,
     type=Number(0.01, 100_000, whole=False),
-    help="Of training; the model card says how many made the shipped weights.",
+    help="Train by the clock.  [default: the whole recipe, which made the shipped weights]",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Weights to write, a .safetensors file.")
 @click.option("--seed", type=Number(0, 2**31 - 1), default=0, show_default=True)
 @click.option(
     "--examples",
     type=Number(24, 1_000_000),
-    default=4000,
+    default=5000,
     show_default=True,
     help="First frames to make and learn from.",
 )
+@click.option("--processes", type=Number(1, 64), default=1, show_default=True, help="That train together.")
 @as_json_option
-def train(minutes, out, seed, examples, as_json):
+def train(minutes, out, seed, examples, processes, as_json):
     """Train the shipped model again, from the photos and cut-outs of a checkout.
 
     Needs i2v-lab data fetch first. A training that was stopped goes on when the same command is given again.
@@ -365,11 +387,15 @@ def train(minutes, out, seed, examples, as_json):
     from i2v_lab.views.figures import loss_figure, read_log
 
     log, figure = out.with_suffix(".work") / "log.jsonl", out.with_suffix(".png")
-    recipe = Recipe(minutes=minutes, seed=seed, examples=examples)
+    recipe = Recipe(minutes=minutes, seed=seed, examples=examples, processes=processes)
+    if processes > 1 and "LOCAL_RANK" not in os.environ:
+        return _in_processes(processes)
     try:
         _train(out, recipe)
     except KeyboardInterrupt:
         raise click.Abort("stopped; give the same command again to go on from the last checkpoint") from None
+    if int(os.environ.get("RANK", 0)):
+        return None  # the first process tells
     loss_figure(log).savefig(figure)
     card = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     losses = {k: v for k, v in read_log(log)["motion"][-1].items() if k in ("motion", "words")}

@@ -109,7 +109,8 @@ WRONG = {
     "into a file": (["generate", "PICTURE", "x", "-o", "PICTURE/clip.mp4"], "choose another folder"),
     "no weights": (["generate", "PICTURE", "x", "-o", "OUT.mp4", "--weights", "no.safetensors"], "no weights"),
     "weights to pickle": (["train", "--minutes", "1", "--out", "weights.pt"], ".safetensors"),
-    "no minutes": (["train", "--out", "weights.safetensors"], "'--minutes'"),
+    "no minutes at all": (["train", "--minutes", "0", "--out", "weights.safetensors"], "'--minutes'"),
+    "no process": (["train", "--processes", "0", "--out", "weights.safetensors"], "'--processes'"),
     "unknown package": (["data", "fetch", "--dest", "OUT", "--only", "arcad"], "did you mean 'arcade'?"),
     "unknown sub-command": (["data", "fecth"], "did you mean 'fetch'?"),
 }

@@ -190,3 +190,28 @@ def test_one_load_at_a_time(monkeypatch):
     for thread in threads:
         thread.join()
     assert most == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "measure", "sign"),
+    [
+        ("the horse walks to the left", "subject_right", -1),
+        ("the horse walks to the right", "subject_right", 1),
+        ("turn the picture clockwise", "roll", 1),
+        ("turn the picture counter-clockwise", "roll", -1),
+    ],
+)
+def test_directions_in_words_are_followed(pipe, root, words, measure, sign):
+    clip = pipe.generate(root / "data" / "photos" / "gcompris-qt-data__erase_horse.jpg", words, seed=1)
+    assert sign * lab.judge(clip).measures[measure] > 2, lab.judge(clip)
+    assert clip.settings["understood"]["direction"] in ("left", "right", "clockwise", "counter-clockwise")
+
+
+def test_a_walk_where_nobody_is(pipe, root):
+    """The view walks, and the settings say why."""
+    clip = pipe.generate(
+        root / "data" / "photos" / "lomiri-wallpapers-16.04__picosdeeuropa_by_Aitzol_Berasategi.jpg", "it walks", seed=0
+    )
+    assert not clip.settings["subject"]["found"]
+    assert "nobody" in clip.settings["note"]
+    assert lab.judge(clip).action not in ("walk", "run", "static")

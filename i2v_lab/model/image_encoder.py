@@ -66,7 +66,14 @@ class SubjectHead(nn.Module):
         self.up2 = nn.Sequential(
             nn.Conv2d(width // 2, width // 4, 3, padding=1), nn.GELU(), nn.Conv2d(width // 4, 1, 1)
         )
-        self.face = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
+        self.face = nn.Sequential(
+            nn.LayerNorm(3 * dim),
+            nn.Dropout(0.5),
+            nn.Linear(3 * dim, width),
+            nn.GELU(),
+            nn.Dropout(0.5),
+            nn.Linear(width, 1),
+        )
 
     def forward(
         self, features: Tensor, grid: tuple[int, int]
@@ -76,22 +83,27 @@ class SubjectHead(nn.Module):
         mixed = x + self.mix(x)
         up = self.up1(F.interpolate(mixed, scale_factor=2, mode="bilinear"))
         logits = self.up2(F.interpolate(up, scale_factor=2, mode="bilinear"))  # b 1 4r 4c
-        return logits, self.facing(x, logits)
+        return logits, self.facing(rearrange(features, "b (r c) d -> b d r c", r=r, c=c), logits)
 
-    def facing(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B]`
+    def facing(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B,D,r,c]` features, `[B,1,4r,4c]` to `[B]`
         "Read the side that the subject faces."
         return self.face(self.facing_input(x, logits))[:, 0]
 
-    def facing_input(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B,D,r,c]`, `[B,1,4r,4c]` to `[B,2D]`
-        "Mean of the subject's features and their first moment along x."
+    def facing_input(self, x: Tensor, logits: Tensor) -> Tensor:  # `[B,D,r,c]`, `[B,1,4r,4c]` to `[B,3D]`
+        "Mean of the subject's features, their first moment along x, and the same of its upper half, where heads are."
         weight = reduce(logits.detach().sigmoid(), "b 1 (r i) (c j) -> b 1 r c", "mean", i=4, j=4) + 1e-4
         total = weight.sum((2, 3), keepdim=True)
         across = torch.linspace(-1, 1, x.shape[-1], device=x.device).view(1, 1, 1, -1)
         centre = (weight * across).sum((2, 3), keepdim=True) / total
         spread = ((weight * (across - centre) ** 2).sum((2, 3), keepdim=True) / total).sqrt() + 1e-3
         mean = (weight * x).sum((2, 3)) / total[:, :, 0, 0]
-        moment = (weight * (across - centre) / spread * x).sum((2, 3)) / total[:, :, 0, 0]
-        return torch.cat([mean, moment], -1)
+        aside = weight * (across - centre) / spread
+        moment = (aside * x).sum((2, 3)) / total[:, :, 0, 0]
+        down = torch.linspace(-1, 1, x.shape[-2], device=x.device).view(1, 1, -1, 1)
+        middle = (weight * down).sum((2, 3), keepdim=True) / total
+        height = ((weight * (down - middle) ** 2).sum((2, 3), keepdim=True) / total).sqrt() + 1e-3
+        upper = (3 * (middle - down) / height).sigmoid()
+        return torch.cat([mean, moment, (upper * aside * x).sum((2, 3)) / total[:, :, 0, 0]], -1)
 
 # %% ../../nbs/model/20_image_encoder.ipynb #68d2afcc
 def to_square(

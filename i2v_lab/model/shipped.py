@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'CONFIG', 'WEIGHTS', 'MotionDiT', 'save_weights', 'load_weights', 'MotionPipeline', 'choose_device',
-           'load_shipped']
+           'best_dtype', 'load_shipped']
 
 # %% ../../nbs/model/70_shipped.ipynb #cde65b6a
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ class MotionPipeline(Pipeline):
 
     def encode_prompt(self, prompt: str) -> TextTokens:
         with self.precision():
-            return self.model.reader(*self.text([prompt]))
+            read, said = self.model.reader(*self.text([prompt])), bool(prompt.strip())
+        return replace(read, mask=read.mask & said, pooled=read.pooled * said)  # no words: as in training without them
 
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
         index = Action.names().index(text_tokens.action) if text_tokens.action else -1
@@ -179,9 +181,16 @@ def choose_device(
     return device
 
 
+def best_dtype(device: str) -> torch.dtype:
+    "bf16 where the hardware multiplies in it; elsewhere it would only be slower."
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    on_cpu = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return torch.bfloat16 if device.startswith("cuda") or (device == "cpu" and on_cpu) else torch.float32
+
+
 def load_shipped(
     device: str = "auto",  # auto (a CUDA GPU if there is one), cpu, cuda, mps, ...
-    dtype: str = "auto",  # auto (bf16 on a GPU, fp32 on a CPU), fp32, bf16, fp16
+    dtype: str = "auto",  # auto (bf16 on a GPU, and on a CPU that multiplies in it), fp32, bf16, fp16
     threads: int = 0,  # CPU threads; 0: torch's default
     weights: str | Path | None = None,  # None: those in the package
 ) -> MotionPipeline:
@@ -191,7 +200,7 @@ def load_shipped(
     device = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    precision = DTYPES[dtype] or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    precision = DTYPES[dtype] or best_dtype(device)
     path = Path(weights) if weights else WEIGHTS
     pipe = MotionPipeline(load_weights(path), FrozenText(), device=device, dtype=precision)
     pipe.weights_sha256 = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]

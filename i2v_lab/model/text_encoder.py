@@ -69,7 +69,7 @@ class FrozenText(nn.Module):
 
 # %% ../../nbs/model/30_text_encoder.ipynb #95f11386
 class TextReader(nn.Module):
-    "From frozen token states to tokens of the decoder's width, one pooled vector and action logits."
+    "From frozen token states to tokens of the decoder's width, one pooled vector, and what it says of action, direction and pace."
 
     def __init__(self, dim: int, width: int = 256, depth: int = 2):
         super().__init__()
@@ -79,6 +79,7 @@ class TextReader(nn.Module):
         self.pool = Attention(width, heads=8)
         self.norm = nn.LayerNorm(width)
         self.to_action = nn.Linear(width, len(Action))
+        self.to_direction, self.to_pace = nn.Linear(width, 3), nn.Linear(width, 3)
 
     def forward(self, states: Tensor, mask: Tensor) -> TextTokens:  # `[B,L,dim]`, `[B,L]`
         x = self.proj(states)
@@ -86,7 +87,14 @@ class TextReader(nn.Module):
             x = layer(x, mask)
         question = repeat(self.question, "1 1 d -> b 1 d", b=len(x))
         pooled = self.norm(self.pool(question, x, mask)[:, 0])  # b d
-        return TextTokens(x, mask, pooled, self.to_action(pooled))
+        return TextTokens(
+            x,
+            mask,
+            pooled,
+            self.to_action(pooled),
+            direction_logits=self.to_direction(pooled),
+            pace_logits=self.to_pace(pooled),
+        )
 
 # %% ../../nbs/model/30_text_encoder.ipynb #08ba72cf
 class TextEncoder(nn.Module):

@@ -62,6 +62,7 @@ MEASURES = {
     "subject_rest": "share of the points around it that are at rest",
     "subject_steady": "net travel / path length; 1 = straight ahead",
     "subject_travel": "% of side over the clip",
+    "subject_right": "% of side over the clip; + to the right",
     "subject_speed": "own heights per second",
     "subject_bounce": "up and down, peak to peak, in own heights",
     "subject_cadence": "bounces per second",
@@ -645,6 +646,7 @@ def subject_measures(
         "subject_rest": float(np.median([m.rest for m in movers])),
         "subject_steady": net / float(np.linalg.norm(shifts, axis=1).sum()),
         "subject_travel": 100 * net / SIDE,
+        "subject_right": 100 * float(shifts[:, 0].sum()) / SIDE,
     } | gait(follow(grey, movers), height, fps)
     return found | {"liveliness": liveliness(found)}
 

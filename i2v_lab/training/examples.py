@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'MASK', 'ASPECTS', 'ANIMATE', 'CROWDED', 'Example', 'random_crop', 'relight', 'paste', 'squeeze',
-           'has_somebody', 'is_crowded', 'teacher_mask', 'ExampleMaker', 'Bank', 'make_bank', 'save_bank', 'load_bank']
+           'has_somebody', 'is_crowded', 'teacher_mask', 'ExampleMaker', 'Bank', 'make_bank', 'save_bank', 'load_bank',
+           'join_banks']
 
 # %% ../../nbs/training/50_examples.ipynb #bba52dc3
 from dataclasses import dataclass
@@ -86,7 +87,11 @@ def paste(
     H, W = picture.shape[:2]
     h, w = cutout.shape[:2]
     portrait = rng.random() < 0.15  # so near that the lower part is out of the picture
-    f = min(rng.uniform(0.9, 1.6) * H / h, 0.95 * W / w) if portrait else min(rng.uniform(0.25, 0.8) * H / h, 0.75 * W / w)
+    f = (
+        min(rng.uniform(0.9, 1.6) * H / h, 0.95 * W / w)
+        if portrait
+        else min(rng.uniform(0.25, 0.8) * H / h, 0.75 * W / w)
+    )
     layer = cv2.resize(
         cutout, (max(int(w * f), 8), max(int(h * f), 8)), interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_CUBIC
     )
@@ -214,7 +219,7 @@ def make_bank(
     encoder: ImageEncoder,
     count: int,
     *,
-    seed: int = 0,
+    seed: int | list[int] = 0,
     batch: int = 16,
     progress=lambda x, **kw: x,  # wraps the iterator, as `tqdm` does
 ) -> Bank:
@@ -250,3 +255,8 @@ def load_bank(path: str | Path) -> Bank:
     from safetensors.torch import load_file
 
     return Bank(**load_file(path))
+
+
+def join_banks(banks: list[Bank]) -> Bank:
+    "One bank of several."
+    return Bank(**{k: torch.cat([getattr(b, k) for b in banks]) for k in vars(banks[0])})

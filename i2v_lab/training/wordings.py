@@ -700,7 +700,7 @@ class _Sentence(_Maker):
             if scene.place:
                 tail.append(_pick(self.rng, (scene.at, scene.path)))
             self.told = True
-            if self.chance(0.3):
+            if self.chance(0.55):
                 tail.insert(int(self.rng.random() * 2), self.slots(self.pick(WAYS)))
         text = " ".join([self.paced(self.slots(forms[verb])), *tail])
         subject = scene.subject(_pick(self.rng, ("the", "the", "a", "a", "this"))) if scene.noun else ""

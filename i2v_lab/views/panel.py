@@ -259,7 +259,8 @@ def show(self: Lab, clip: Clip, source: str, asked: dict) -> None:
     )
     unsure = not s["action"] and understood.get("probability", 1) < 0.8
     hint = " Not sure: choose the action in the list if you meant something else." if unsure else ""
-    self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.{hint}</p>"
+    note = html.escape(f" {s['note'][0].upper()}{s['note'][1:]}." if s.get("note") else "")
+    self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.{note}{hint}</p>"
     given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None and k != "prompt")
     image = repr(source) if os.path.exists(source) else "image"  # an upload: give the path of your own file
     line = f"clip = pipe.generate({image}, {asked['prompt']!r}, {given})"
