@@ -128,7 +128,7 @@ class ImageEncoder(nn.Module):
     def read(self, features: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> ImageTokens:
         "Turn ViT features `[B,N,C]` into `ImageTokens`; training starts here, with features computed once."
         logits, side = self.subject(features, grid)
-        return ImageTokens(self.proj(features), grid, size, subject=logits, facing=side.tanh())
+        return ImageTokens(self.proj(features), grid, size, subject=logits.float(), facing=side.float().tanh())
 
     def forward(self, image: np.ndarray) -> ImageTokens:  # uint8 `[H,W,3]`
         pictures = to_square(image, self.features.image_size, self.features.mean.device)

@@ -87,14 +87,9 @@ class TextReader(nn.Module):
             x = layer(x, mask)
         question = repeat(self.question, "1 1 d -> b 1 d", b=len(x))
         pooled = self.norm(self.pool(question, x, mask)[:, 0])  # b d
-        return TextTokens(
-            x,
-            mask,
-            pooled,
-            self.to_action(pooled),
-            direction_logits=self.to_direction(pooled),
-            pace_logits=self.to_pace(pooled),
-        )
+        read_outs = (out(pooled).float() for out in (self.to_action, self.to_direction, self.to_pace))
+        action, direction, pace = read_outs
+        return TextTokens(x, mask, pooled, action, direction_logits=direction, pace_logits=pace)
 
 # %% ../../nbs/model/30_text_encoder.ipynb #08ba72cf
 class TextEncoder(nn.Module):

@@ -287,7 +287,7 @@ def describe(
         out["subject"] = subject_found(image_tokens)
         asked = Action.parse(out["action"] or out.get("understood", {}).get("action") or Action.STATIC)
         if asked.moves_subject and not out["subject"]["found"]:
-            out["note"] = f"nobody who could {asked.value} was found in the picture, so the view moves instead"
+            out["note"] = f"nobody who could {asked.value} was found in the picture; at most the view itself moves"
     return out
 
 # %% ../../nbs/pipeline/10_stages.ipynb #33b6330e
