@@ -322,8 +322,11 @@ def share_done(
     line: dict,  # of a training's log
 ) -> float:  # 0..1
     "How far a training is."
-    begin, end = {"subject": (0, 0.08), "words": (0.08, 0.12), "motion": (0.12, 1)}[line["stage"]]
-    return begin + (end - begin) * min(line["done"], 1.0)
+    from i2v_lab.training.train import SHARES
+
+    stages = list(SHARES)
+    before = sum(SHARES[stage] for stage in stages[: stages.index(line["stage"])])
+    return before + SHARES[line["stage"]] * min(line["done"], 1.0)
 
 # %% ../nbs/90_cli.ipynb #a7c56917
 _TRAIN_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
