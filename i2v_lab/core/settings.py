@@ -45,7 +45,7 @@ class Settings(BaseModel):
     backend: str = Field("motiondit", min_length=1, description="the model that load_pipeline() loads")
     photos: _LaxPath = Field(Path("data/photos"), description="folder of pictures to start from")
     runs: _LaxPath = Field(Path("data/runs"), description="folder for clips and studies")
-    steps: int = Field(12, ge=1, le=200, description="denoising steps (num_inference_steps)")
+    steps: int = Field(8, ge=1, le=200, description="denoising steps (num_inference_steps)")
     frames: int = Field(16, ge=2, le=128, description="frames in a clip")
     fps: float = Field(8.0, ge=1, le=60, description="frames per second")
     cfg_scale: float = Field(2.0, ge=0, le=20, description="strength of guidance; 1 is none")
@@ -60,19 +60,29 @@ class Settings(BaseModel):
 
 # %% ../../nbs/core/40_settings.ipynb #e40a81d1
 def allowed(
-    name: str,  # a field of `Settings`
+    name: str,  # a field
+    model: type[BaseModel] = Settings,  # whose field it is
 ) -> str:  # such as `"a whole number from 1 to 200"`
-    "What a setting may be, in words."
-    schema = Settings.model_json_schema()["properties"][name]
-    if "enum" in schema:
-        return "one of " + ", ".join(schema["enum"])
-    if schema["type"] in ("integer", "number"):
-        kind = "a whole number" if schema["type"] == "integer" else "a number"
-        low = f"from {schema['minimum']}" if "minimum" in schema else f"above {schema['exclusiveMinimum']}"
-        return f"{kind} {low} to {schema['maximum']}".replace(".0", "")
-    if name == "device":
+    "What a setting or an option may be, in words."
+    if name == "device" and model is Settings:
         return "one of auto, cpu, cuda, cuda:N, mps, xpu, xpu:N"
-    return {"array": "names separated by commas"}.get(schema["type"], "a path" if "format" in schema else "a name")
+    schema = model.model_json_schema()["properties"][name]
+    kinds = schema.get("anyOf", [schema])
+    words = [_in_words(kind) for kind in kinds if kind.get("type") != "null"]
+    return " or ".join(words + ["nothing"] * (len(words) < len(kinds)))
+
+
+def _in_words(schema: dict) -> str:
+    "What a JSON Schema allows."
+    if choices := schema.get("enum", [schema["const"]] if "const" in schema else None):
+        return "one of " + ", ".join(map(str, choices))
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        bounds = ("from", "minimum"), ("above", "exclusiveMinimum"), ("to", "maximum"), ("below", "exclusiveMaximum")
+        said = [f"{word} {schema[key]}" for word, key in bounds if key in schema]
+        return " ".join(["a whole number" if kind == "integer" else "a number", *said]).replace(".0", "")
+    names = {"array": "names separated by commas", "boolean": "true or false", "object": "names with values"}
+    return names.get(kind, "a path" if schema.get("format") == "path" else "a name")
 
 # %% ../../nbs/core/40_settings.ipynb #9fd8a8e3
 SECTION = "i2v_lab"
@@ -103,7 +113,7 @@ def _read_section(path: Path) -> dict[str, str]:
     except KeyError:
         raise InputError(f"{path} has no section [{SECTION}]; put that line above the settings") from None
     except (configparser.Error, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as settings: {error}; write lines such as 'steps = 12'") from error
+        raise InputError(f"{path} cannot be read as settings: {error}; write lines such as 'steps = 8'") from error
 
 
 def _clause(error: dict) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 from ..core.errors import InputError, closest
 from ..core.settings import load_settings
-from .stages import Pipeline
+from .pipeline import Pipeline
 
 # %% ../../nbs/pipeline/20_backends.ipynb #ad951080
 GROUP = "i2v_lab.backends"
@@ -37,10 +37,6 @@ def load_pipeline(
     found = {e.name: e for e in entry_points(group=GROUP)}
     if name not in found:
         raise InputError(closest(name, sorted(found), "backend"))
-    if settings.mix:
-        raise InputError(
-            f"the settings ask for the mix {settings.mix}, but this version has no extensions yet; empty `mix`"
-        )
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads) | options
     with _LOADING:
         pipe = found[name].load()(**given)
@@ -49,4 +45,4 @@ def load_pipeline(
         **pipe.defaults,
         **{names[k]: getattr(settings, k) for k in settings.model_fields_set & names.keys()},
     }
-    return pipe
+    return pipe.use(settings.mix)
