@@ -23,7 +23,9 @@ import i2v_lab as lab
 from i2v_lab.core.actions import Action
 from i2v_lab.core.files import atomic_path
 from i2v_lab.core.picture import load_picture
-from i2v_lab.model.renderer import Renderer, cut_out, fill_hole, grid_points, pixel_matrix, similarity_field
+from i2v_lab.model.fill import fill_hole
+from i2v_lab.model.outline import cut_out
+from i2v_lab.model.renderer import Renderer, grid_points, pixel_matrix, similarity_field
 from i2v_lab.training.known_motion import draw_motion, render_known
 from i2v_lab.training.sources import cutouts, load_cutout, photos
 
