@@ -40,6 +40,8 @@ bank = Bank(torch.randn(8, 256, 192).half(), masks, torch.tensor([[320, 480]] * 
             torch.ones(8).bool(), torch.zeros(8, 64, 64, 3).byte())
 model.image.features.requires_grad_(False)
 model.image.subject.requires_grad_(False)
+model.reader.requires_grad_(False)
+model.head.requires_grad_(False)
 state, file = State.begin(model, recipe.lr), folder / "checkpoint.safetensors"
 if file.exists():
     load_checkpoint(state, file)
