@@ -23,12 +23,14 @@ from ..core.actions import Action
 from ..core.clip import Clip
 from ..core.errors import InputError, closest
 from ..core.files import atomic_path, check_sha256, sha256_of
+from .action_head import ActionHead
 from .image_encoder import ImageEncoder
 from .renderer import Renderer
 from .sampler import make_scheduler, velocity
 from .temporal_decoder import TemporalDecoder
 from .text_encoder import FrozenText, TextReader
-from ..pipeline.stages import Conditioning, ImageTokens, Pipeline, TextTokens
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
 # %% ../../nbs/model/70_shipped.ipynb #5b793cab
 DTYPES = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,6 +49,7 @@ class MotionDiT(nn.Module):
         self.image = ImageEncoder(c["width"], **vit)
         self.reader = TextReader(c["text_dim"], c["width"])
         self.decoder = TemporalDecoder(c["width"], c["depth"])
+        self.head = ActionHead(c["width"])
 
 # %% ../../nbs/model/70_shipped.ipynb #c4cee492
 def save_weights(
@@ -103,7 +106,7 @@ class MotionPipeline(Pipeline):
     ):
         self.model, self.text, self.renderer = model.to(device), text.to(device), renderer or Renderer()
         self.dtype, self.precision_name = dtype, {v: k for k, v in DTYPES.items()}[dtype]
-        self.defaults = dict(num_inference_steps=12, num_frames=16, cfg_scale=2.0, fps=8.0)
+        self.defaults = dict(num_inference_steps=8, num_frames=16, cfg_scale=2.0, fps=8.0)
 
     def __repr__(self):
         return (
@@ -112,7 +115,7 @@ class MotionPipeline(Pipeline):
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return next(self.model.decoder.parameters()).device  # the encoders may be put away
 
     def precision(self) -> torch.autocast:
         "Run the networks in the chosen precision."
@@ -135,8 +138,12 @@ class MotionPipeline(Pipeline):
             cond.uncond = self.model.decoder.condition(image_tokens, None)
         return cond
 
+    def suggest(self, image_tokens: ImageTokens) -> Tensor:  # `[B,8]` probabilities, in the order of `Action`
+        "What the picture alone suggests."
+        return self.model.head(image_tokens).softmax(-1)
+
     def latent_shape(self, image_tokens: ImageTokens, num_frames: int) -> tuple[int, ...]:
-        return (1, num_frames, 3, self.model.decoder.grid, self.model.decoder.grid)
+        return (1, num_frames, 3, *self.model.decoder.latent_grid(image_tokens.grid))
 
     def make_scheduler(self, num_inference_steps: int):
         return make_scheduler(num_inference_steps)
