@@ -1,0 +1,150 @@
+"""Extensions as their users meet them: switched on the shipped model, named on the command line, brought by packages."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import i2v_lab as lab
+from i2v_lab.cli import main
+
+FEW = {"num_inference_steps": 3, "num_frames": 4}
+ARTICLE = """
+enabled_extensions:
+  - action_prior
+  - adaptive_patch
+action_prior:
+  num_actions: 8
+  threshold: 0.7
+adaptive_patch:
+  base_size: 16
+  max_patches: 256
+"""
+
+
+def ask(*words):
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(word) for word in words], prog_name="i2v-lab")
+
+
+@pytest.fixture
+def loaded(pipe, monkeypatch):
+    """Commands take the loaded model and do not load it again."""
+    monkeypatch.setattr("i2v_lab.pipeline.backends.load_pipeline", lambda *a, **kw: pipe)
+
+
+def test_the_articles_yaml_loads_unchanged():
+    mix = lab.Mix.from_yaml(ARTICLE)
+    assert mix.to_dict()["adaptive_patch"] == {"base_size": 16, "max_patches": 256}
+    assert {"num_actions": 8, "threshold": 0.7}.items() <= mix.to_dict()["action_prior"].items()
+    assert lab.Mix.from_yaml(mix.to_yaml()) == mix
+
+
+def test_a_mix_for_one_clip_leaves_the_pipeline_as_it_was(pipe, photo):
+    before = dict(vars(pipe))
+    plain = pipe.generate(photo, "make it move", **FEW)
+    mixed = pipe.generate(photo, "make it move", mix=["kv_cache", "adaptive_patch"], **FEW)
+    assert mixed.settings["mix"] == pipe.rerun(mixed.settings).settings["mix"]
+    assert set(mixed.settings["mix"]) == {"kv_cache", "adaptive_patch"}
+    assert {k: v for k, v in vars(pipe).items() if k != "_lock"} == {k: v for k, v in before.items() if k != "_lock"}
+    assert np.array_equal(pipe.generate(photo, "make it move", **FEW).frames, plain.frames)
+
+
+def test_switching_takes_milliseconds(pipe):
+    seconds = []
+    for name in lab.extension_names():
+        start = time.perf_counter()
+        with pipe.using([name]):
+            pass
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05  # a reload of the model takes seconds; the figures are in the benchmarks
+
+
+def test_a_mix_on_the_command_line(loaded, photo, tmp_path):
+    file = tmp_path / "mix.yaml"
+    file.write_text(ARTICLE)
+    for extra in (["--mix", "kv_cache"], ["--config", file]):
+        words = ["generate", photo, "zoom in", "-o", tmp_path / "a.gif", "--steps", 2, "--frames", 3, *extra, "--json"]
+        done = ask(*words)
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout.splitlines()[-1])["mix"] == (
+            ["kv_cache"] if "--mix" in extra else ["action_prior", "adaptive_patch"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--mix", "kv_cahce"], "did you mean 'kv_cache'"),
+        (["--mix", "kv_cache", "--config", "x.yaml"], "not both"),
+        (["--config", "no_such.yaml"], "no_such.yaml"),
+    ],
+)
+def test_a_wrong_mix_is_answered_before_the_model_is_loaded(words, says, photo, tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("i2v_lab.pipeline.backends.load_pipeline", load)
+    done = ask("generate", photo, "zoom in", "-o", tmp_path / "a.gif", *words)
+    assert done.exit_code == 2 and says in done.output and "Traceback" not in done.output
+
+
+GOOD = """
+from i2v_lab.extensions import Extension
+
+
+class Good(Extension):
+    "Does nothing, well."
+
+    name = "good"
+"""
+PACKAGES = {  # module, its code, what it offers
+    "third_good": (GOOD, "good = third_good:Good"),
+    "third_broken": ("import no_such_module_at_all", "broken = third_broken:X"),
+    "third_exits": ("import os\nos._exit(7)", "exits = third_exits:X"),
+    "third_other": ("class X: pass", "other = third_other:X"),
+    "third_takes": (GOOD.replace('"good"', '"kv_cache"'), "kv_cache = third_takes:Good"),
+}
+
+
+@pytest.fixture
+def third_parties(tmp_path):
+    """A folder of installed packages, and the environment that has them."""
+    for name, (code, entry) in PACKAGES.items():
+        (tmp_path / f"{name}.py").write_text(code)
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[i2v_lab.extensions]\n{entry}\n")
+    return os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+
+
+def test_broken_packages_are_listed_and_harm_nobody(third_parties, tmp_path):
+    command = [sys.executable, "-m", "i2v_lab.cli", "extensions", "list", "--json"]
+    done = subprocess.run(command, env=third_parties, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])
+    assert all(row.keys() == {"name", "origin", "status", "reason"} for row in rows)
+    found = {(row["name"], row["origin"]): row for row in rows}
+    assert found["good", "third_good 1.0"]["status"] == "ok"
+    assert "no_such_module_at_all" in found["broken", "third_broken 1.0"]["reason"]
+    assert "code 7" in found["exits", "third_exits 1.0"]["reason"]
+    assert "subclass of Extension" in found["other", "third_other 1.0"]["reason"]
+    assert {row["status"] for row in rows if row["name"] == "kv_cache"} == {"conflict"}
+    assert found["adaptive_patch", "built-in"]["status"] == "ok"
+
+
+def test_a_run_imports_only_what_its_mix_names(third_parties, tmp_path):
+    code = (
+        "import sys, i2v_lab as lab\n"
+        "lab.Mix(['good'])\n"
+        "loaded = {m for m in sys.modules if m.startswith('third_') or m.startswith('i2v_lab.extensions.')}\n"
+        "assert loaded == {'third_good'}, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=third_parties, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
