@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
-           'train', 'data', 'fetch', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos',
-           'make_demo', 'demo', 'find_up', 'lab']
+           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'Finding', 'look', 'packages_found', 'examine',
+           'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'lab']
 
 # %% ../nbs/90_cli.ipynb #c86dd639
 import importlib.util
@@ -254,7 +254,9 @@ def sentence(
     "The same for a reader, in one line."
     read = report["understood"]
     words = f"{in_words(read)} ({read['probability']:.0%})" if read else "nothing we know of"
-    if report["decided_by"] == "user":
+    if report["decided_by"] not in ("user", "prompt"):
+        decided = f"{report['decided_by']} decided on {report['action']} (the prompt alone reads as {words})"
+    elif report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
         decided = f"the prompt decided, understood as {words}"
@@ -273,7 +275,16 @@ def _check_weights(weights: str | None) -> None:
         raise InputError(f"there are no weights {weights!r}; give a .safetensors file that i2v-lab train wrote")
 
 
-def _finish(report: dict, text: str, as_json: bool) -> None:
+def _mix_of(mix: str | None, config: Path | None):  # a `Mix`; None: what settings.ini says
+    "The mix that --mix or --config ask for."
+    from i2v_lab.pipeline.mix import Mix
+
+    if mix is not None and config is not None:
+        raise InputError("give --mix or --config, not both; the file names its extensions, too")
+    return Mix.from_yaml(config) if config is not None else None if mix is None else Mix(mix)
+
+
+def _finish(report: dict | list, text: str, as_json: bool) -> None:
     click.echo(text)
     if as_json:
         click.echo(json.dumps(report))
@@ -292,9 +303,13 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Also prin
 @click.option("--frames", type=RANGES["frames"], help="Length of the clip.")
 @click.option("--fps", type=RANGES["fps"], help="Frames per second.")
 @click.option("--cfg-scale", type=RANGES["cfg_scale"], help="Strength of guidance; 1 is none.")
+@click.option("--mix", help="Extensions to switch on, separated by commas; '' for none.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="A YAML file with enabled_extensions and their options."
+)
 @click.option("--weights", help="A .safetensors file, instead of the shipped weights.")
 @as_json_option
-def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, weights, as_json):
+def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, mix, config, weights, as_json):
     """Make a clip of IMAGE in which PROMPT happens.
 
     What is not given comes from settings.ini. The settings of a clip travel inside it and in OUT.json.
@@ -308,8 +323,9 @@ def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, we
     load_picture(image)
     check_target(out, image, fps or defaults.fps)
     _check_weights(weights)
+    wanted = _mix_of(mix, config)
     pipe = load_quietly(weights)
-    asked = {"num_inference_steps": steps, "num_frames": frames, "fps": fps, "cfg_scale": cfg_scale}
+    asked = {"num_inference_steps": steps, "num_frames": frames, "fps": fps, "cfg_scale": cfg_scale, "mix": wanted}
     with _bar(total=steps or pipe.defaults["num_inference_steps"], desc="reading the picture", unit="step") as bar:
         start = time.perf_counter()
         clip = pipe.generate(image, prompt, action=action, seed=seed, progress=on_bar(bar), **asked)
@@ -431,6 +447,44 @@ def fetch(dest, only, as_json):
     folder = dest or data_root() / "fetched"
     text = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
     _finish({"folder": str(folder), "files": counts}, f"{folder} has {text}", as_json)
+
+# %% ../nbs/90_cli.ipynb #445d4cbf
+@main.group(cls=Commands, invoke_without_command=True)
+@click.pass_context
+def extensions(ctx: click.Context):
+    """See which extensions there are, and check them."""
+    _help_if_alone(ctx)
+
+
+@extensions.command("list")
+@as_json_option
+def list_(as_json):
+    """Try every extension, and say which work."""
+    from dataclasses import asdict
+
+    from i2v_lab.pipeline.registry import list_extensions
+
+    rows = list_extensions()
+    wide = max((len(r.name) for r in rows), default=0)
+    lines = [f"{r.name:{wide}}  {r.status:8}  {r.origin}" + (f": {r.reason}" if r.reason else "") for r in rows]
+    _finish([asdict(r) for r in rows], "\n".join(lines) or "no extensions", as_json)
+
+
+@extensions.command()
+@click.argument("name")
+@as_json_option
+def check(name, as_json):
+    """Run the conformance suite on the extension NAME."""
+    from i2v_lab.extensions.conformance import check_extension
+    from i2v_lab.pipeline.registry import find_extension
+
+    report = check_extension(find_extension(name))
+    failed = [c for c in report.checks if not c.passed]
+    lines = [f"failed: {c.name}: {c.reason}" for c in failed]
+    lines.append(f"{name}: {len(report.checks) - len(failed)} of {len(report.checks)} checks passed")
+    _finish(report.to_dict(), "\n".join(lines), as_json)
+    if failed:
+        raise SystemExit(1)
 
 # %% ../nbs/90_cli.ipynb #8d847a23
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ from ..core.errors import InputError
 from ..core.picture import load_picture
 from ..core.settings import load_settings
 from ..pipeline.backends import load_pipeline
-from ..pipeline.stages import Event, Pipeline, Stopped
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.stages import Event, Stopped
+from .mix_controls import MixControls
 
 # %% ../../nbs/views/30_panel.ipynb #2e89fc26
 class Job:
@@ -86,6 +88,7 @@ class Lab:
         self.build()
         self.wire()
         self.show_photo()
+        self.mix.value = load_settings().mix if pipe is None else pipe.mix
         if pipe is None:
             self.loading = threading.Thread(target=self.load, daemon=True)
             self.loading.start()
@@ -105,6 +108,8 @@ class Lab:
         self.die = w.Button(description="new seed", layout=w.Layout(width="auto"))
         self.steps = w.IntSlider(value=load_settings().steps, min=1, max=60, description="Steps", layout=wide)
         self.frames = w.IntSlider(value=load_settings().frames, min=2, max=64, description="Frames", layout=wide)
+        self.mix = MixControls(lambda text: self.tell(f"error: {text}"))
+        self.extensions = w.Accordion([self.mix.widget], titles=["Extensions"], layout=wide)
         self.generate = w.Button(description="Generate", button_style="primary", icon="play")
         self.stop = w.Button(description="Stop", icon="stop", disabled=True)
         self.bar = w.IntProgress(max=1, layout=w.Layout(width="100%", height="14px"))
@@ -120,6 +125,7 @@ class Lab:
                 w.HBox([self.seed, self.die]),
                 self.steps,
                 self.frames,
+                self.extensions,
             ]
         )
         right = w.VBox([w.HBox([self.generate, self.stop, self.status]), self.bar, self.view, self.note, self.code])
@@ -181,6 +187,7 @@ def start(self: Lab) -> None:
         seed=self.seed.value,
         num_inference_steps=self.steps.value,
         num_frames=self.frames.value,
+        mix=self.mix.value,
     )
     picture, source = self.picture, self.source
     if self.job.busy:
@@ -252,16 +259,19 @@ def show(self: Lab, clip: Clip, source: str, asked: dict) -> None:
     self.clip, s = clip, clip.settings
     self.view.value = clip._repr_html_()
     understood = s.get("understood", {})
-    told = (
-        f"action chosen by you: <b>{s['action']}</b>"
-        if s["action"]
-        else f"the prompt was understood as <b>{understood.get('action')}</b> ({understood.get('probability', 0):.0%})"
-    )
+    if s["decided_by"] == "prompt":
+        told = (
+            f"the prompt was understood as <b>{understood.get('action')}</b> ({understood.get('probability', 0):.0%})"
+        )
+    else:
+        told = (
+            f"action chosen by {'you' if s['decided_by'] == 'user' else 'the ' + s['decided_by']}: <b>{s['action']}</b>"
+        )
     unsure = not s["action"] and understood.get("probability", 1) < 0.8
     hint = " Not sure: choose the action in the list if you meant something else." if unsure else ""
     note = html.escape(f" {s['note'][0].upper()}{s['note'][1:]}." if s.get("note") else "")
     self.note.value = f"<p>{told}; the judge sees <b>{html.escape(judge(clip).action)}</b>.{note}{hint}</p>"
-    given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None and k != "prompt")
+    given = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v not in (None, {}) and k != "prompt")
     image = repr(source) if os.path.exists(source) else "image"  # an upload: give the path of your own file
     line = f"clip = pipe.generate({image}, {asked['prompt']!r}, {given})"
     self.code.value = f"<code>{html.escape(line)}</code>"
