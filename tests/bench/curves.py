@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import i2v_lab as lab
 from i2v_lab.core.picture import load_picture
-from i2v_lab.pipeline.stages import Pipeline
+from i2v_lab.pipeline.pipeline import Pipeline
 from i2v_lab.training.sources import photos
 
 FRAMES, WALK = 16, "it walks"

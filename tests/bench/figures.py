@@ -268,11 +268,15 @@ def measure_direction(pipe, every: int) -> dict:
         for prompt, sign in turns:
             roll = judge(pipe.generate(path, prompt, seed=1)).measures.get("roll", 0.0)
             rolls.append(bool(np.sign(roll) == sign))
-    for path in with_subject(every):
+    for picture in [load_picture(p) for p in with_subject(every)] + [s.picture for s in walkers(every)]:
         for prompt, sign in goes:
-            right = judge(pipe.generate(path, prompt, seed=1)).measures.get("subject_right", 0.0)
-            ways.append(bool(np.sign(right) == sign))
-    return dict(turn_as_worded=share(rolls), side_as_worded=share(ways))
+            right = judge(pipe.generate(picture, prompt, seed=1)).measures.get("subject_right", 0.0)
+            ways.append(int(np.sign(right)) * sign)  # 0: the judge sees nobody go to a side
+    return dict(
+        turn_as_worded=share(rolls),
+        side_as_worded=share([w > 0 for w in ways]),
+        side_as_worded_where_seen=share([w > 0 for w in ways if w]),
+    )
 
 
 def measure_pace(pipe, every: int) -> dict:
@@ -314,40 +318,31 @@ def read_words(pipe, texts: list[str]) -> list[tuple[str, int, int]]:
 def measure_prompts(pipe) -> dict:
     "What the reader takes prompts for, which a language model wrote without sight of the grammar; and its held-out phrases."
     from i2v_lab.training.wordings import all_wordings
+    from i2v_lab.training.written import WAYS, written_wordings
 
-    rows, first = prompts_of("plain"), prompts_of("first")
-    read = read_words(pipe, [r["prompt"] for r in rows])
-    ways = {"left": 0, "ccw": 0, "none": 1, "": 1, "right": 2, "cw": 2}
-    said = [
-        (d == ways[r["direction"]], r["action"])
-        for r, (_, d, _) in zip(rows, read)
-        if r["direction"] not in ("", "none")
-    ]
-    paced = [
-        p == ("slow", "plain", "fast").index(r["pace"]) for r, (_, _, p) in zip(rows, read) if r["action"] != "static"
-    ]
-    grammar = all_wordings("heldout", per_action=150)
-    return dict(
-        prompts_written_apart=share([a == r["action"] for r, (a, _, _) in zip(rows, read)]),
-        prompts_wrong={
-            r["prompt"]: f"{r['action']} read as {a}" for r, (a, _, _) in zip(rows, read) if a != r["action"]
-        },
-        prompts_direction=share([hit for hit, _ in said]),
-        prompts_pace=share(paced),
-        prompts_first_set=share(
-            [a == r["action"] for r, (a, _, _) in zip(first, read_words(pipe, [r["prompt"] for r in first]))]
-        ),
-        prompts_heldout_phrases=share(
-            [a == w.action.value for w, (a, _, _) in zip(grammar, read_words(pipe, [w.text for w in grammar]))]
-        ),
-    )
+    def as_meant(texts: list[str], actions: list[str]) -> list[bool]:
+        return [a == meant for (a, _, _), meant in zip(read_words(pipe, texts), actions, strict=True)]
+
+    out, paces = {}, ("slow", "plain", "fast")
+    for kind in ("third", "plain", "first"):
+        rows = prompts_of(kind)
+        read = read_words(pipe, [r["prompt"] for r in rows])
+        out[f"prompts_{kind}"] = share([a == r["action"] for r, (a, _, _) in zip(rows, read)])
+        if kind == "third":
+            way, pace = [d - 1 for _, d, _ in read], [paces[p] for _, _, p in read]
+            said = [WAYS[r["direction"]] == d for r, d in zip(rows, way) if WAYS[r["direction"]]]
+            out["prompts_direction"] = share(said)
+            out["prompts_pace"] = share([r["pace"] == p for r, p in zip(rows, pace) if r["action"] != "static"])
+    for name, rows in (("phrases", all_wordings("heldout", per_action=150)), ("written", written_wordings("heldout"))):
+        out[f"prompts_heldout_{name}"] = share(as_meant([w.text for w in rows], [w.action.value for w in rows]))
+    return out
 
 
 def measure_wordings(pipe, every: int) -> dict:
     "The same prompts all the way: held-out picture and wording in, judged clip out."
     places, subjects = shipped(), with_subject()
     hits = {"camera_static": [], "walk_run": []}
-    for i, row in enumerate(prompts_of("plain")[::every]):
+    for i, row in enumerate(prompts_of("third")[::every]):
         action = Action.parse(row["action"])
         pool = subjects if action.moves_subject else places
         seen = judge(pipe.generate(pool[i % len(pool)], row["prompt"], seed=i)).action

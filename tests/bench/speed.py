@@ -27,7 +27,8 @@ from curves import FRAMES, WALK, picture_of, staged
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import i2v_lab as lab
-from i2v_lab.pipeline.stages import Conditioning, Pipeline
+from i2v_lab.pipeline.pipeline import Pipeline
+from i2v_lab.pipeline.stages import Conditioning
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMERA, FULL_STEPS, SEED = "the camera zooms in", 40, 0
