@@ -968,6 +968,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'i2v_lab/pipeline/pipeline.py'),
                                            'i2v_lab.pipeline.pipeline.Pipeline._busy': ( 'pipeline/pipeline.html#pipeline._busy',
                                                                                          'i2v_lab/pipeline/pipeline.py'),
+                                           'i2v_lab.pipeline.pipeline.Pipeline._detach': ( 'pipeline/pipeline.html#pipeline._detach',
+                                                                                           'i2v_lab/pipeline/pipeline.py'),
                                            'i2v_lab.pipeline.pipeline.Pipeline._wrap': ( 'pipeline/pipeline.html#pipeline._wrap',
                                                                                          'i2v_lab/pipeline/pipeline.py'),
                                            'i2v_lab.pipeline.pipeline.Pipeline.condition': ( 'pipeline/pipeline.html#pipeline.condition',

@@ -45,7 +45,7 @@ class Settings(BaseModel):
     backend: str = Field("motiondit", min_length=1, description="the model that load_pipeline() loads")
     photos: _LaxPath = Field(Path("data/photos"), description="folder of pictures to start from")
     runs: _LaxPath = Field(Path("data/runs"), description="folder for clips and studies")
-    steps: int = Field(8, ge=1, le=200, description="denoising steps (num_inference_steps)")
+    steps: int = Field(12, ge=1, le=200, description="denoising steps (num_inference_steps)")
     frames: int = Field(16, ge=2, le=128, description="frames in a clip")
     fps: float = Field(8.0, ge=1, le=60, description="frames per second")
     cfg_scale: float = Field(2.0, ge=0, le=20, description="strength of guidance; 1 is none")
@@ -113,7 +113,7 @@ def _read_section(path: Path) -> dict[str, str]:
     except KeyError:
         raise InputError(f"{path} has no section [{SECTION}]; put that line above the settings") from None
     except (configparser.Error, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as settings: {error}; write lines such as 'steps = 8'") from error
+        raise InputError(f"{path} cannot be read as settings: {error}; write lines such as 'steps = 12'") from error
 
 
 def _clause(error: dict) -> str:

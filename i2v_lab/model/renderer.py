@@ -155,6 +155,8 @@ def draw_subject(
     x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, W), min(y1, H)
     if x0 >= x1 or y0 >= y1:
         return
+    if abs(np.linalg.det(matrix)) < 1e-3:  # shrunk to nothing
+        return
     back = np.linalg.inv(matrix)
     xs, ys = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     qx, qy = (back[i, 0] * xs + back[i, 1] * ys + back[i, 2] for i in (0, 1))

@@ -106,7 +106,7 @@ class MotionPipeline(Pipeline):
     ):
         self.model, self.text, self.renderer = model.to(device), text.to(device), renderer or Renderer()
         self.dtype, self.precision_name = dtype, {v: k for k, v in DTYPES.items()}[dtype]
-        self.defaults = dict(num_inference_steps=8, num_frames=16, cfg_scale=2.0, fps=8.0)
+        self.defaults = dict(num_inference_steps=12, num_frames=16, cfg_scale=2.0, fps=8.0)
 
     def __repr__(self):
         return (

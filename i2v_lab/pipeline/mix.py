@@ -165,6 +165,8 @@ def _compose(text: str, where: str) -> yaml.MappingNode:
                 line = token.start_mark.line + 1
                 raise InputError(f"{where}, line {line}: anchors and aliases are not read; write the value out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError as e:
+        raise InputError(f"{where}: this is nested too deeply; a mix is a few lines") from e
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None) or getattr(e, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

@@ -45,7 +45,7 @@ class Request:
 
     prompt: str
     seed: int = 0  # 0 .. 2**63-1
-    num_inference_steps: int = 8  # denoising steps
+    num_inference_steps: int = 12  # denoising steps
     num_frames: int = 16  # length of the clip
     cfg_scale: float = 2.0  # guidance; 1: none
     fps: float = 8.0  # frames per second at which the clip plays; the motion does not know it
@@ -78,7 +78,7 @@ class Pipeline(ABC):
     "An image-to-video model as five stages; `generate` runs them in order."
 
     name: str = "pipeline"  # the backend's name, written into every clip
-    defaults: Mapping[str, Any] = MappingProxyType({})  # num_inference_steps, num_frames, cfg_scale, fps
+    defaults: Mapping[str, Any] = MappingProxyType(dict(num_inference_steps=12, num_frames=16, cfg_scale=2.0, fps=8.0))
     weights_sha256: str | None = None
     precision_name: str = "fp32"  # fp32, bf16, fp16
 
@@ -135,7 +135,7 @@ def use(
 ) -> Pipeline:  # itself
     "Switch to a mix."
     wanted, lock = Mix(mix), self._busy()
-    if not lock.acquire(blocking=False):
+    if vars(self).get("_running") or not lock.acquire(blocking=False):
         raise InputError("a clip is being made; the mix can be switched when it is finished or stopped")
     try:
         old, inner = self.extensions[::-1], []  # the innermost is attached first
@@ -145,16 +145,14 @@ def use(
             inner.append(extension)
         left = old[len(inner) :]
         added = [p.cls(**p.options.model_dump()) for p in wanted.parts[::-1][len(inner) :]]
-        for extension in reversed(left):
-            extension.detach(self)
+        self._detach(reversed(left))
         attached = []
         try:
             for extension in added:
                 extension.attach(self)
                 attached.append(extension)
         except BaseException:
-            for extension in reversed(attached):
-                extension.detach(self)
+            self._detach(reversed(attached))
             for extension in left:
                 extension.attach(self)
             raise
@@ -163,6 +161,20 @@ def use(
     finally:
         lock.release()
     return self
+
+
+@patch
+def _detach(self: Pipeline, extensions: Iterable[Extension]) -> None:
+    "Detach them all; if one cannot, the others still are, and nothing stays on that is half off."
+    failed = []
+    for extension in extensions:
+        try:
+            extension.detach(self)
+        except Exception as e:
+            failed.append(e)
+    if failed:
+        self._wrap(())
+        raise failed[0]
 
 
 @patch
@@ -185,12 +197,13 @@ def using(
     mix: Mix | str | Iterable | Mapping | None,
 ) -> Iterator[Pipeline]:
     "Switch to a mix, and back at the end."
-    before = self.mix
-    self.use(mix)
-    try:
-        yield self
-    finally:
-        self.use(before)
+    with self._busy():  # other threads wait: their clips are not made under this mix
+        before = self.mix
+        self.use(mix)
+        try:
+            yield self
+        finally:
+            self.use(before)
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #7492463f
 def run_stages(
@@ -211,7 +224,10 @@ def run_stages(
         return payload
 
     image_tokens = tell("encode_image", pipe.encode_image(image))
-    text_tokens = tell("encode_prompt", replace(pipe.encode_prompt(request.prompt), action=request.action))
+    text_tokens = pipe.encode_prompt(request.prompt)
+    if request.action is not None:
+        text_tokens = replace(text_tokens, action=request.action)
+    tell("encode_prompt", text_tokens)
     conditioning = replace(pipe.condition(image_tokens, text_tokens), cfg_scale=request.cfg_scale)
     tell("condition", conditioning)
     scheduler = pipe.make_scheduler(steps)
@@ -251,9 +267,16 @@ def generate(
     )
     picture = load_picture(image)
     path = str(image) if isinstance(image, (str, Path)) else None
-    with self._busy(), nullcontext() if mix is None else self.using(mix), torch.inference_mode():
-        clip, *read = run_stages(self, picture, request, progress, stop)
-        return Clip(clip.frames, request.fps, self.describe(request, picture, *read, path))
+    with self._busy():
+        if vars(self).get("_running"):
+            raise InputError("a clip is being made; a listener cannot make another one with the same pipeline")
+        with nullcontext() if mix is None else self.using(mix), torch.inference_mode():
+            self._running = True
+            try:
+                clip, *read = run_stages(self, picture, request, progress, stop)
+            finally:
+                del self._running
+            return Clip(clip.frames, request.fps, self.describe(request, picture, *read, path))
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #32e18bae
 WAYS = {
@@ -324,7 +347,7 @@ def describe(
         out["subject"] = subject_found(image_tokens)
         asked = Action.parse(out["action"] or out.get("understood", {}).get("action") or Action.STATIC)
         if asked.moves_subject and not out["subject"]["found"]:
-            out["note"] = f"nobody who could {asked.value} was found in the picture; at most the view itself moves"
+            out["note"] = f"nobody who could {asked.value} was found in the picture; the view itself moves instead"
     return out
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #33b6330e

@@ -132,7 +132,7 @@ def try_apart(
     except subprocess.TimeoutExpired:
         return f"importing it took more than {seconds:g} s"
     try:
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(done.stdout.splitlines()[-1]).replace("unknown package", origin_of(entry))
     except (IndexError, ValueError):
         last = done.stderr.strip().splitlines()[-1:] or ["no output"]
         return f"importing it ended the process with code {done.returncode}: {last[0]}"

@@ -80,7 +80,7 @@ class Course:
         return step / self.steps if self.seconds is None else seconds / self.seconds
 
 
-SHARES = dict(subject=0.08, words=0.12, motion=0.80)  # of the minutes, where the clock decides
+SHARES = dict(subject=0.08, words=0.12, motion=0.77, head=0.03)  # of the minutes, where the clock decides
 
 
 def course(recipe: Recipe, stage: str) -> Course:
@@ -339,7 +339,7 @@ def load_checkpoint(state: State, path: Path) -> None:
             if f"optimiser.{k}.{name}" in tensors
         }
         if moments:
-            state.optimiser.state[p] = moments
+            state.optimiser.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
     state.seconds, state.steps = header["seconds"], header["steps"]
 
 # %% ../../nbs/training/60_train.ipynb #576585b6
@@ -594,6 +594,7 @@ def train(
             part.requires_grad_(False)
     with torch.no_grad():
         sides = [model.image.subject(f.float(), (16, 16))[1].tanh() for f in bank.features.split(64)]
+    model.to(accelerator.device)  # before the optimiser takes its parameters
     state, checkpoint = State.begin(model, recipe.lr), folder / "checkpoint.safetensors"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint)
