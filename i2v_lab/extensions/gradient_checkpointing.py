@@ -26,7 +26,7 @@ def switches(modules: list[nn.Module]) -> dict[nn.Module, dict[str, Any]]:
     return {m: {k: vars(m)[k] for k in FLAGS if k in vars(m)} for m in modules}
 
 
-def checkpoint_all(pipe: Any) -> int:  # how many modules were switched
+def checkpoint_all(pipe: Any) -> int:  # how many modules checkpoint now
     "Switch checkpointing on wherever a pipeline's modules can do it."
     before = switches(modules_of(pipe))
     for m in before:
@@ -36,7 +36,8 @@ def checkpoint_all(pipe: Any) -> int:  # how many modules were switched
                 m._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
         if callable(getattr(m, "set_grad_checkpointing", None)):
             m.set_grad_checkpointing(True)
-    return sum(own != before[m] for m, own in switches(list(before)).items())
+    flags = ("gradient_checkpointing", "grad_checkpointing")
+    return sum(any(own.get(k) for k in flags) for own in switches(list(before)).values())
 
 
 def restore(before: dict[nn.Module, dict[str, Any]]) -> None:

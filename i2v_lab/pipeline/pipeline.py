@@ -11,6 +11,7 @@ import hashlib
 import operator
 import threading
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -368,6 +369,9 @@ def rerun(
     for key, own in (("backend", self.name), ("weights_sha256", self.weights_sha256)):
         if settings.get(key) != own:
             raise InputError(f"the clip was made with {key} {settings.get(key)}, this pipeline has {own}")
+    for key, own in (("device", torch.device(self.device).type), ("dtype", self.precision_name)):
+        if settings.get(key) != own:
+            warnings.warn(f"the clip was made with {key} {settings.get(key)}, this is {own}: frames may differ", stacklevel=2)
     image = settings["image"]["path"] if image is None else image
     if image is None:
         raise InputError("the settings do not say where the picture was; pass it as image=...")
