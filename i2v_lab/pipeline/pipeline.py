@@ -371,7 +371,9 @@ def rerun(
             raise InputError(f"the clip was made with {key} {settings.get(key)}, this pipeline has {own}")
     for key, own in (("device", torch.device(self.device).type), ("dtype", self.precision_name)):
         if settings.get(key) != own:
-            warnings.warn(f"the clip was made with {key} {settings.get(key)}, this is {own}: frames may differ", stacklevel=2)
+            warnings.warn(
+                f"the clip was made with {key} {settings.get(key)}, this is {own}: frames may differ", stacklevel=2
+            )
     image = settings["image"]["path"] if image is None else image
     if image is None:
         raise InputError("the settings do not say where the picture was; pass it as image=...")

@@ -83,7 +83,9 @@ def steps(figures: dict) -> str:
     "The step curve."
     walks = figures["by_steps_walks_on_photos"]
     rows = [(n, percent(v), percent(walks[n])) for n, v in figures["by_steps"].items()]
-    return table(("steps", "all actions, on places and cut-outs", "walk and run, on photos of animals and people"), rows)
+    return table(
+        ("steps", "all actions, on places and cut-outs", "walk and run, on photos of animals and people"), rows
+    )
 
 
 def fills(fill: dict) -> str:
