@@ -42,7 +42,7 @@ from ..core.actions import Action
 from ..core.clip import Clip
 from ..core.errors import InputError, closest
 from ..pipeline import registry
-from ..pipeline.extension import STAGES, Extension, ExtensionOptions
+from ..pipeline.extension import STAGES, Extension
 from ..pipeline.mix import Mix
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import extension_names, find_extension

@@ -14,7 +14,6 @@ import ipywidgets as w
 from pydantic.fields import FieldInfo
 
 from ..core.errors import InputError
-from ..pipeline.extension import ExtensionOptions
 from ..pipeline.mix import Mix
 from ..pipeline.registry import extension_names, find_extension
 
