@@ -61,7 +61,7 @@ class Undeclared(Extension):
 class Takes(Extension):
     """Takes a place that another one wants."""
 
-    name = "takes"
+    name, order = "takes", 9  # innermost: attached first
 
     def attach(self, pipe):
         pipe.taken = True
