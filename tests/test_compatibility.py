@@ -61,7 +61,7 @@ class Undeclared(Extension):
 class Takes(Extension):
     """Takes a place that another one wants."""
 
-    name, order = "takes", 9  # innermost: attached first
+    name, order = "takes", 99  # innermost: attached first
 
     def attach(self, pipe):
         pipe.taken = True
