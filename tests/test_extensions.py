@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -55,14 +54,13 @@ def test_a_mix_for_one_clip_leaves_the_pipeline_as_it_was(pipe, photo):
     assert np.array_equal(pipe.generate(photo, "make it move", **FEW).frames, plain.frames)
 
 
-def test_switching_takes_milliseconds(pipe):
-    seconds = []
+def test_switching_reloads_nothing(pipe):
+    """The same networks, before, under and after each extension; how long it takes is for the benchmarks."""
+    model, text, memory = pipe.model, pipe.text, {k: v.data_ptr() for k, v in pipe.model.state_dict().items()}
     for name in lab.extension_names():
-        start = time.perf_counter()
         with pipe.using([name]):
-            pass
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.05  # a reload of the model takes seconds; the figures are in the benchmarks
+            assert pipe.model is model and pipe.text is text
+            assert {k: v.data_ptr() for k, v in pipe.model.state_dict().items()} == memory
 
 
 def test_a_mix_on_the_command_line(loaded, photo, tmp_path):

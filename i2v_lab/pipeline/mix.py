@@ -184,7 +184,7 @@ def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
         try:
             text, where = Path(source).read_bytes().decode("utf-8-sig"), Path(source).name
         except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"the mix {str(source)!r} cannot be read: {e}") from e
+            raise InputError(f"the mix {str(source)!r} cannot be read: {getattr(e, 'strerror', None) or e}") from e
     node = _compose(text, where)
     found = _plain(node, where)
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}

@@ -146,14 +146,14 @@ def use(
             inner.append(extension)
         left = old[len(inner) :]
         added = [p.cls(**p.options.model_dump()) for p in wanted.parts[::-1][len(inner) :]]
-        self._detach(reversed(left))
+        self._detach(reversed(left), inner)
         attached = []
         try:
             for extension in added:
                 extension.attach(self)
                 attached.append(extension)
         except BaseException:
-            self._detach(reversed(attached))
+            self._detach(reversed(attached), inner)
             for extension in left:
                 extension.attach(self)
             raise
@@ -165,8 +165,8 @@ def use(
 
 
 @patch
-def _detach(self: Pipeline, extensions: Iterable[Extension]) -> None:
-    "Detach them all; if one cannot, the others still are, and nothing stays on that is half off."
+def _detach(self: Pipeline, extensions: Iterable[Extension], inner: list[Extension]) -> None:
+    "Detach them all; if one cannot, the others still are, and what stands further in is all that stays on."
     failed = []
     for extension in extensions:
         try:
@@ -174,7 +174,7 @@ def _detach(self: Pipeline, extensions: Iterable[Extension]) -> None:
         except Exception as e:
             failed.append(e)
     if failed:
-        self._wrap(())
+        self._wrap(tuple(reversed(inner)))
         raise failed[0]
 
 
