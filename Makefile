@@ -4,6 +4,7 @@
 # make setup    only set up (.venv); the others do it by themselves
 # make readme   write README.md from nbs/index.ipynb
 # make figures  measure what the model card says, and write it
+# make tables   measure what the extensions do, and write it into its notebook (half an hour)
 # make weights  fetch the training data and train from nothing, with a fixed seed (SEED=0)
 # make package  build the wheel and the source package into dist/
 # make clean    remove .venv and everything that was built; data and clips stay
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport IN_TEST PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab demo test readme figures weights package clean
+.PHONY: help setup lab demo test readme figures tables weights package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -63,6 +64,10 @@ figures: setup
 	$(BIN)/python tests/bench/fill.py
 	$(BIN)/python tests/bench/speed.py
 	$(BIN)/python tests/bench/card.py
+
+tables: setup
+	$(BIN)/jupyter execute --inplace nbs/tutorials/10_extensions_measured.ipynb
+	$(BIN)/nbdev-clean
 
 SEED ?= 0
 weights: setup

@@ -204,6 +204,7 @@ def measure_scene(pipe, scene: tuple, words: dict, seed: int) -> dict[str, float
             row[f"{action.value}.right_way"] = float(float((motion[-1, 0] * mask).sum()) * way > 0)
         if action is Action.ROTATE or action.value.startswith("zoom"):
             row[f"{action.value}.anisotropy"] = anisotropy(motion, mask, p)
+    row["walk_run.error_on_subject"] = float(np.mean([row[f"{a.value}.error_on_subject"] for a in WALKS]))
     for name, actions in (("walk_run", WALKS), ("camera", [a for a in MOVES if a not in WALKS]), ("all", list(MOVES))):
         for what in ("error", "pixels"):
             row[f"{name}.{what}"] = float(np.mean([row[f"{a.value}.{what}"] for a in actions]))
