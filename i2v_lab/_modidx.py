@@ -961,6 +961,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'i2v_lab.pipeline.mix._compose': ('pipeline/mix.html#_compose', 'i2v_lab/pipeline/mix.py'),
                                       'i2v_lab.pipeline.mix._given': ('pipeline/mix.html#_given', 'i2v_lab/pipeline/mix.py'),
                                       'i2v_lab.pipeline.mix._items': ('pipeline/mix.html#_items', 'i2v_lab/pipeline/mix.py'),
+                                      'i2v_lab.pipeline.mix._line_of': ('pipeline/mix.html#_line_of', 'i2v_lab/pipeline/mix.py'),
                                       'i2v_lab.pipeline.mix._part': ('pipeline/mix.html#_part', 'i2v_lab/pipeline/mix.py'),
                                       'i2v_lab.pipeline.mix._plain': ('pipeline/mix.html#_plain', 'i2v_lab/pipeline/mix.py'),
                                       'i2v_lab.pipeline.mix.read_mix': ('pipeline/mix.html#read_mix', 'i2v_lab/pipeline/mix.py')},

@@ -394,8 +394,9 @@ def _in_processes(count: int) -> None:
     help="First frames to make and learn from.",
 )
 @click.option("--processes", type=Number(1, 64), default=1, show_default=True, help="That train together.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Less memory for more time; the same gradients.")
 @as_json_option
-def train(minutes, out, seed, examples, processes, as_json):
+def train(minutes, out, seed, examples, processes, gradient_checkpointing, as_json):
     """Train the shipped model again, from the photos and cut-outs of a checkout.
 
     Needs i2v-lab data fetch first. A training that was stopped goes on when the same command is given again.
@@ -406,7 +407,13 @@ def train(minutes, out, seed, examples, processes, as_json):
     from i2v_lab.views.figures import loss_figure, read_log
 
     log, figure = out.with_suffix(".work") / "log.jsonl", out.with_suffix(".png")
-    recipe = Recipe(minutes=minutes, seed=seed, examples=examples, processes=processes)
+    recipe = Recipe(
+        minutes=minutes,
+        seed=seed,
+        examples=examples,
+        processes=processes,
+        gradient_checkpointing=gradient_checkpointing,
+    )
     if processes > 1 and "LOCAL_RANK" not in os.environ:
         return _in_processes(processes)
     try:

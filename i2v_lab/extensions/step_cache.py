@@ -79,7 +79,7 @@ class StepCache(Extension):
 
     class Options(ExtensionOptions):
         interval: int = Field(2, ge=1, le=8, description="evaluate each n-th step; 1 evaluates all of them")
-        order: int = Field(1, ge=0, le=2, description="0 repeats the last prediction, 1 goes on straight, 2 in a curve")
+        order: int = Field(0, ge=0, le=2, description="0 repeats the last prediction, 1 goes on straight, 2 in a curve")
         warmup: int = Field(2, ge=1, le=20, description="first steps that are always evaluated")
 
     def __init__(self, **options):

@@ -6,6 +6,7 @@
 __all__ = ['LARGEST', 'Part', 'Mix', 'read_mix']
 
 # %% ../../nbs/pipeline/16_mix.ipynb #269a09ec
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,13 @@ def _compose(text: str, where: str) -> yaml.MappingNode:
     return node
 
 
+def _line_of(said: str, block: yaml.Node | None, otherwise: int) -> int:
+    "The line of the option that an error names first."
+    keys = [key for key, _ in block.value] if isinstance(block, yaml.MappingNode) else []
+    found = [(m.start(), k.start_mark.line + 1) for k in keys if (m := re.search(rf"['.]{re.escape(k.value)}\b", said))]
+    return min(found, default=(0, otherwise))[1]
+
+
 def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
     "Read a mix from YAML; each mistake is named with its line."
     if isinstance(source, str) and ("\n" in source or ": " in source):
@@ -188,6 +196,7 @@ def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
     node = _compose(text, where)
     found = _plain(node, where)
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    inner = {key.value: block for key, block in node.value}
     if _KEY not in found:
         raise InputError(f"{where}: {_KEY} is missing; it is the list of what is on")
     enabled = [] if found[_KEY] is None else found[_KEY]
@@ -205,7 +214,8 @@ def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
         try:
             _part(name, {} if blocks.get(name) is None else blocks[name])
         except InputError as e:
-            raise InputError(f"{where}, line {lines.get(name, lines[_KEY])}: {e}") from e
+            line = _line_of(str(e), inner.get(name), lines.get(name, lines[_KEY]))
+            raise InputError(f"{where}, line {line}: {e}") from e
     try:
         return Mix({name: blocks.get(name) for name in enabled})
     except InputError as e:

@@ -358,11 +358,15 @@ RERUN_KEYS = ("prompt", "action", "seed", "num_inference_steps", "num_frames", "
 @patch
 def rerun(
     self: Pipeline,
-    settings: dict[str, Any],  # of a clip: `clip.settings`
+    settings: "dict[str, Any] | Clip | str | Path",  # `clip.settings`, the clip, or the file that it was saved to
     image=None,  # None: from the path in the settings
     **kw,  # progress, stop
 ) -> Clip:
     "Make the same clip again from its settings."
+    if isinstance(settings, (str, Path)):
+        settings = Clip.load(settings)
+    if isinstance(settings, Clip):
+        settings = settings.settings
     missing = [k for k in ("image", "decided_by", *RERUN_KEYS) if k not in settings]
     if missing:
         raise InputError(f"these are not the settings of a clip: {', '.join(missing)} missing")
