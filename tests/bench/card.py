@@ -8,9 +8,13 @@ comes from one of them, none is typed by hand.
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 import i2v_lab
+from i2v_lab.core.files import atomic_path
 
 FOLDER = Path(i2v_lab.__file__).parent / "weights"
+IMAGES = Path(i2v_lab.__file__).parents[1] / "nbs" / "images"
 SHARES = [  # key, what it is, the aim
     ("judge_eight", "the judge on exact-motion clips, all eight actions told apart", 0.95),
     ("camera_as_asked", "five camera moves and static, named plainly: judged as asked", 0.95),
@@ -149,6 +153,21 @@ def counts(seen: dict) -> str:
 CARD = (FOLDER.parent.parent / "tests" / "bench" / "card.md").read_text(encoding="utf-8")
 
 
+def draw_reliability(bins: list, out: Path) -> None:  # from, to, answers, mean probability, share right
+    "How sure the action head is, and how often it is right."
+    figure = Figure(figsize=(3.2, 3.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--", label="as sure as right")
+    sure, right, count = ([row[i] for row in bins] for i in (3, 4, 2))
+    axes.scatter(sure, right, s=[12 + n for n in count], color="#0072B2", alpha=0.8, label="answers (area: how many)")
+    for x, y, n in zip(sure, right, count):
+        axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(0, 11), ha="center", fontsize=7)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share that is right", aspect="equal")
+    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def main():
     about, figures, second, fill, speed = (
         json.loads((FOLDER / f"{n}.json").read_text())
@@ -208,6 +227,7 @@ def main():
         ladder=ladder(speed),
         peak=peak(speed),
     )
+    draw_reliability(about["head"]["bins"], IMAGES / "reliability.png")
     (FOLDER / "MODEL_CARD.md").write_text(CARD.format(**values), encoding="utf-8")
     print(FOLDER / "MODEL_CARD.md")
 
