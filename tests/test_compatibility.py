@@ -6,7 +6,7 @@ import pytest
 
 import i2v_lab as lab
 from i2v_lab.extensions.compatibility import LARGEST, compatibility, subsets
-from i2v_lab.extensions.conformance import reference_pipeline, sample_picture
+from i2v_lab.extensions.reference import reference_pipeline, sample_picture
 from i2v_lab.pipeline.extension import Extension
 from i2v_lab.pipeline.registry import list_extensions, register, unregister
 

@@ -19,7 +19,9 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.files import atomic_path
-from .conformance import ASKED, Snapshot, one_thread, reference_pipeline, sample_picture
+from .bench import ASKED
+from .reference import one_thread, reference_pipeline, sample_picture
+from .snapshot import Snapshot
 from ..pipeline.mix import Mix
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import list_extensions

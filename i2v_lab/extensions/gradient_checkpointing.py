@@ -6,6 +6,7 @@
 __all__ = ['FLAGS', 'switches', 'checkpoint_all', 'restore', 'GradientCheckpointing']
 
 # %% ../../nbs/extensions/40_gradient_checkpointing.ipynb #ddba1663
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..core.errors import InputError
-from .kv_cache import modules_of, networks
+from .networks import modules_of, networks
 from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Pipeline
 
@@ -21,14 +22,14 @@ from ..pipeline.pipeline import Pipeline
 FLAGS = ("gradient_checkpointing", "_gradient_checkpointing_func", "grad_checkpointing")
 
 
-def switches(modules: list[nn.Module]) -> dict[nn.Module, dict[str, Any]]:
+def switches(modules: Iterable[nn.Module]) -> dict[nn.Module, dict[str, Any]]:
     "The checkpointing attributes that modules have of their own."
     return {m: {k: vars(m)[k] for k in FLAGS if k in vars(m)} for m in modules}
 
 
 def checkpoint_all(pipe: Any) -> int:  # how many modules checkpoint now
     "Switch checkpointing on wherever a pipeline's modules can do it."
-    before = switches(modules_of(pipe))
+    before = switches(modules_of(pipe).values())
     for m in before:
         if isinstance(getattr(m, "gradient_checkpointing", None), bool):
             m.gradient_checkpointing = True
@@ -37,7 +38,7 @@ def checkpoint_all(pipe: Any) -> int:  # how many modules checkpoint now
         if callable(getattr(m, "set_grad_checkpointing", None)):
             m.set_grad_checkpointing(True)
     flags = ("gradient_checkpointing", "grad_checkpointing")
-    return sum(any(own.get(k) for k in flags) for own in switches(list(before)).values())
+    return sum(any(own.get(k) for k in flags) for own in switches(before).values())
 
 
 def restore(before: dict[nn.Module, dict[str, Any]]) -> None:
@@ -55,9 +56,9 @@ class GradientCheckpointing(Extension):
     exact = True
 
     def attach(self, pipe: Pipeline) -> None:
-        self.before, self.switched = switches(modules_of(pipe)), checkpoint_all(pipe)
+        self.before, self.switched = switches(modules_of(pipe).values()), checkpoint_all(pipe)
         if not self.switched:
-            kinds = ", ".join(type(n).__name__ for n in networks(pipe)) or "no network"
+            kinds = ", ".join(type(n).__name__ for n in networks(pipe).values()) or "no network"
             raise InputError(f"no module of this pipeline ({kinds}) can do gradient checkpointing; leave it out")
 
     def detach(self, pipe: Pipeline) -> None:
