@@ -192,3 +192,12 @@ def test_the_check_sees_a_download(code):
 def test_no_hub_is_named():
     text = "\n".join(path.read_text(encoding="utf-8") for path in modules)
     assert re.findall(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)\S*", text) == []
+
+
+def test_the_measured_tables_are_of_the_shipped_weights():
+    """`make tables` is run again when the weights change; what `make test` measures in passing is not kept."""
+    notebook = (NOTEBOOKS / "tutorials" / "10_extensions_measured.ipynb").read_text(encoding="utf-8")
+    sha = json.loads((PACKAGE / "weights" / "motiondit.json").read_text(encoding="utf-8"))["sha256"]
+    said = json.dumps([cell.get("outputs") for cell in json.loads(notebook)["cells"]])
+    assert "the whole of it" in said
+    assert f"weights {sha[:12]}" in said

@@ -162,8 +162,14 @@ def draw_reliability(bins: list, out: Path) -> None:  # from, to, answers, mean 
     axes.scatter(sure, right, s=[12 + n for n in count], color="#0072B2", alpha=0.8, label="answers (area: how many)")
     for x, y, n in zip(sure, right, count):
         axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(0, 11), ha="center", fontsize=7)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share that is right", aspect="equal")
-    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    axes.set(
+        xlim=(0, 1.1),
+        ylim=(-0.05, 1.15),
+        xlabel="probability of the answer",
+        ylabel="share that is right",
+        aspect="equal",
+    )
+    axes.legend(fontsize=7, loc="lower right", frameon=False)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png")
 
