@@ -66,7 +66,7 @@ figures: setup
 	$(BIN)/python tests/bench/card.py
 
 tables: setup
-	$(BIN)/jupyter execute --inplace nbs/tutorials/10_extensions_measured.ipynb
+	TQDM_DISABLE=1 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/jupyter execute --inplace nbs/tutorials/10_extensions_measured.ipynb
 	$(BIN)/nbdev-clean
 
 SEED ?= 0
