@@ -501,10 +501,6 @@ class Remembers(Idle):
         self.tokens = getattr(self, "tokens", None) or call_next(image)
         return self.tokens
 
-    def denoise(self, call_next, latents, t, conditioning):
-        self.frames = max(getattr(self, "frames", 0), latents.shape[1])
-        return call_next(latents, t, conditioning) * self.frames
-
 
 @breaks("begin_can_come_at_any_time")
 class TakesTurns(Idle):

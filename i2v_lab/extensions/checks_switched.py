@@ -248,7 +248,6 @@ def is_deterministic(bench):
 def forgets_the_last_clip(bench):
     "A clip after another one, of anything else, is what it would have been alone."
     fresh = bench.on()
-    bench.pipe.use(bench.mix())
     for what, (picture, asked) in {
         "the same": (None, {}),
         "another picture": (sample_picture(seed=3), {}),
@@ -259,6 +258,8 @@ def forgets_the_last_clip(bench):
         "another guidance": (None, dict(cfg_scale=1.0)),
         "an action": (None, dict(action="pan_left")),
     }.items():
+        bench.pipe.use([])
+        bench.pipe.use(bench.mix())  # nothing that an earlier clip has left hides what this one leaves
         bench.clip(picture, **asked)
         changed = differ(bench.clip(), fresh)
         expect(
