@@ -175,7 +175,10 @@ def test_a_registry_that_fails_is_exit_code_1(tmp_path, monkeypatch):
 def test_ctrl_c_leaves_no_file(shipped_weights, picture, tmp_path):
     out = tmp_path / "new" / "clip.mp4"
     words = ["generate", picture, "zoom in", "-o", out, "--steps", "200", "--frames", "64"]
-    process = subprocess.Popen([*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are deaf to Ctrl-C
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, preexec_fn=heard
+    )
     seen, start = b"", time.monotonic()
     while b" 2/200" not in seen:
         assert time.monotonic() - start < 120 and process.poll() is None, seen

@@ -1,4 +1,6 @@
-"""What `kv_cache` saves and what a switch costs: `python tests/bench/cache.py`, on a quiet machine; prints one JSON object.
+"""What `kv_cache` saves and what a switch costs: `python tests/bench/cache.py [--dtype fp32]`, on a quiet machine.
+
+Prints one JSON object.
 
 16 frames of 512 x 512, the shipped number of steps. The variants are run in turns, and a figure is the median of the
 ratios within each turn: `denoise` is the time of all steps with the cache, as a share of that without; `repeat` is a clip
@@ -6,6 +8,7 @@ of a picture and a prompt that the cache has seen, as a share of one with the ca
 `toggle_ms` is the time to switch an extension on and off again, halved; the largest of several.
 """
 
+import argparse
 import json
 import statistics
 import time
@@ -17,7 +20,10 @@ import i2v_lab as lab
 
 
 def main(turns: int = 15):
-    pipe, picture = lab.load_pipeline(), picture_of(512, 512)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", help="fp32 or bf16; else what the settings say")
+    dtype = parser.parse_args().dtype
+    pipe, picture = lab.load_pipeline(**({"dtype": dtype} if dtype else {})), picture_of(512, 512)
     found = {"off": [], "new": [], "repeat": []}
     for turn in range(turns + 1):
         rows = {"off": staged(pipe, picture, WALK, seed=turn)}
@@ -45,6 +51,7 @@ def main(turns: int = 15):
         toggle_ms=toggles,
         turns=turns,
         threads=torch.get_num_threads(),
+        dtype=pipe.precision_name,
         weights_sha256=pipe.weights_sha256,
     )
     print(json.dumps(out, indent=1))
