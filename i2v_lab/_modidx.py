@@ -241,6 +241,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'i2v_lab/extensions/bench.py'),
                                           'i2v_lab.extensions.bench.expect_clip': ( 'extensions/bench.html#expect_clip',
                                                                                     'i2v_lab/extensions/bench.py'),
+                                          'i2v_lab.extensions.bench.expect_same': ( 'extensions/bench.html#expect_same',
+                                                                                    'i2v_lab/extensions/bench.py'),
                                           'i2v_lab.extensions.bench.run_check': ( 'extensions/bench.html#run_check',
                                                                                   'i2v_lab/extensions/bench.py'),
                                           'i2v_lab.extensions.bench.some': ('extensions/bench.html#some', 'i2v_lab/extensions/bench.py')},

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHECKS', 'ASKED', 'ARGUMENTS', 'Check', 'Report', 'Skip', 'Unmet', 'expect', 'Wanted', 'check', 'some', 'Helper',
-           'Outermost', 'Innermost', 'Hooked', 'Bench', 'differ', 'expect_clip', 'run_check']
+           'Outermost', 'Innermost', 'Hooked', 'Bench', 'differ', 'expect_same', 'expect_clip', 'run_check']
 
 # %% ../../nbs/extensions/64_bench.ipynb #40a57fe5
 import html
@@ -282,6 +282,17 @@ def differ(a: Clip, b: Clip) -> str:  # empty: they do not
     gap = np.abs(a.frames.astype(int) - b.frames.astype(int)).max()
     share = 100 * wrong.any(-1).mean()
     return f"{share:.2g} % of the pixels differ, by up to {gap}" if wrong.any() else ""
+
+
+def expect_same(
+    clip: Clip,
+    wanted: Clip,
+    expected: str,  # which frames were expected, and when
+    fix: str = "",
+) -> None:
+    "End the check, unless two clips have the same frames."
+    changed = differ(clip, wanted)
+    expect(not changed, f"{expected}, but {changed}" + (f"; {fix}" if fix else ""))
 
 
 def expect_clip(clip: Clip, when: str = "", picture: np.ndarray | None = None, num_frames: int = 4) -> None:

@@ -28,8 +28,8 @@ from i2v_lab.extensions.bench import (
     Skip,
     Unmet,
     check,
-    differ,
     expect,
+    expect_same,
     some,
 )
 from .checks_declared import option_ends
@@ -288,10 +288,11 @@ def survives_a_failing_stage(bench):
     bench.pipe.use(bench.mix(Innermost))
     for stage, at in (*((s, 1) for s in STAGES), ("denoise", 3)):
         _break(bench, stage, at)
-        changed = differ(bench.clip(), fresh)
-        expect(
-            not changed,
-            f"after an error in {stage} the next clip was expected as fresh, but {changed}; undo with try/finally, forget in begin",
+        expect_same(
+            bench.clip(),
+            fresh,
+            f"after an error in {stage} the next clip was expected as fresh",
+            "undo with try/finally, forget in begin",
         )
     bench.pipe.use()
     expect_as_before(bench, "after errors in stages and detach")
@@ -312,10 +313,11 @@ def survives_a_failing_listener(bench):
             bench.clip(progress=hear)
         except _Planned:
             pass
-        changed = differ(bench.clip(), fresh)
-        expect(
-            not changed,
-            f"after a listener failed at {stage} the next clip was expected as fresh, but {changed}; forget everything in begin, not at the end of a clip",
+        expect_same(
+            bench.clip(),
+            fresh,
+            f"after a listener failed at {stage} the next clip was expected as fresh",
+            "forget everything in begin, not at the end of a clip",
         )
     bench.pipe.use()
     expect_as_before(bench, "after failing listeners and detach")
@@ -331,10 +333,11 @@ def survives_stop(bench):
             bench.clip(stop=_StopAfter(after))
         except Stopped as e:
             expect(e.step == after, f"the clip was expected to stop after {after} steps, it stopped after {e.step}")
-        changed = differ(bench.clip(), fresh)
-        expect(
-            not changed,
-            f"after a clip was stopped at step {after} the next one was expected as fresh, but {changed}; forget everything in begin, not at the end of a clip",
+        expect_same(
+            bench.clip(),
+            fresh,
+            f"after a clip was stopped at step {after} the next one was expected as fresh",
+            "forget everything in begin, not at the end of a clip",
         )
     bench.pipe.use()
     expect_as_before(bench, "after stopped clips and detach")
@@ -418,10 +421,11 @@ def rerun_gives_the_same_frames(bench):
                 raise Unmet(
                     f"the clip's settings were expected to make it again, but {type(e).__name__}: {e}; keep everything that matters in options"
                 ) from e
-            changed = differ(again, clip)
-            expect(
-                not changed,
-                f"rerun was expected to give the same frames with {options or 'the defaults'}, but {changed}; keep everything that matters in options",
+            expect_same(
+                again,
+                clip,
+                f"rerun was expected to give the same frames with {options or 'the defaults'}",
+                "keep everything that matters in options",
             )
 
 
@@ -449,22 +453,24 @@ def composes_with_the_others(bench):
                     f"a clip together with {other.name!r} was expected, but {type(e).__name__}: {e}; make them work together, or declare conflicts = ({other.name!r},)"
                 ) from e
         tried += 1
-        changed = differ(*clips)
-        expect(
-            not changed,
-            f"listed before or after {other.name!r} the same frames were expected, but {changed}; sort by order, not by who attaches first",
+        expect_same(
+            *clips,
+            f"listed before or after {other.name!r} the same frames were expected",
+            "sort by order, not by who attaches first",
         )
         if other.exact:
-            changed = differ(clips[0], alone)
-            expect(
-                not changed,
-                f"{other.name!r} is exact, so with it the same frames were expected, but {changed}; find out which of the two breaks it, or declare the conflict",
+            expect_same(
+                clips[0],
+                alone,
+                f"{other.name!r} is exact, so with it the same frames were expected",
+                "find out which of the two breaks it, or declare the conflict",
             )
         if bench.cls.exact:
-            changed = differ(clips[0], before)
-            expect(
-                not changed,
-                f"it says exact, so {other.name!r} was expected to give its frames with it, but {changed}; say exact = False, or declare the conflict",
+            expect_same(
+                clips[0],
+                before,
+                f"it says exact, so {other.name!r} was expected to give its frames with it",
+                "say exact = False, or declare the conflict",
             )
         bench.pipe.use()
         expect_as_before(bench, f"after a clip together with {other.name!r}")

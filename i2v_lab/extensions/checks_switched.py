@@ -18,7 +18,19 @@ import torch
 
 from ..core.clip import Clip
 from ..core.errors import InputError
-from .bench import ASKED, Bench, Hooked, Skip, Unmet, check, differ, expect, expect_clip, some
+from i2v_lab.extensions.bench import (
+    ASKED,
+    Bench,
+    Hooked,
+    Skip,
+    Unmet,
+    check,
+    differ,
+    expect,
+    expect_clip,
+    expect_same,
+    some,
+)
 from .checks_declared import option_ends
 from .reference import TinyPipeline, reference_pipeline, sample_picture
 from ..pipeline.mix import Mix
@@ -78,10 +90,11 @@ def leaves_the_frames_as_they_were(bench):
     bench.clip()
     bench.clip(seed=2)
     bench.pipe.use(Mix(bench.base()))
-    changed = differ(bench.clip(), before)
-    expect(
-        not changed,
-        f"after it was switched off the frames were expected as before, but {changed}; undo in detach what it changed",
+    expect_same(
+        bench.clip(),
+        before,
+        "after it was switched off the frames were expected as before",
+        "undo in detach what it changed",
     )
     bench.pipe.use()
     expect_as_before(bench, "after clips and detach")
@@ -99,8 +112,7 @@ def switching_on_twice_is_once(bench):
         "the same extension was expected to stay on, another one was attached; do not change what options compare to",
     )
     with bench.pipe.using(bench.mix()):
-        changed = differ(bench.clip(), once)
-    expect(not changed, f"switched on twice the same frames were expected, but {changed}")
+        expect_same(bench.clip(), once, "switched on twice the same frames were expected")
     bench.pipe.use()
     expect_as_before(bench, "after it was switched on twice and off once")
 
@@ -147,18 +159,18 @@ def detaches_in_any_order(bench):
     for first in (Hooked, bench.cls):
         bench.pipe.use(bench.mix(Hooked))
         both = bench.clip()
-        changed = differ(both, plain)
-        expect(not changed, f"beside a neighbour that only counts, the same frames were expected, but {changed}")
+        expect_same(both, plain, "beside a neighbour that only counts, the same frames were expected")
         bench.pipe.use(bench.mix() if first is Hooked else [*bench.base(), Hooked])
         if first is not Hooked:
             neighbour = bench.standing(Hooked)  # it may have been made anew
             neighbour.calls = 0
         after, wanted = bench.clip(), plain if first is Hooked else bench.off()
-        changed = differ(after, wanted)
         gone = "the neighbour" if first is Hooked else "it"
-        expect(
-            not changed,
-            f"after {gone} was switched off first, the frames were expected unchanged, but {changed}; undo only what attach did",
+        expect_same(
+            after,
+            wanted,
+            f"after {gone} was switched off first, the frames were expected unchanged",
+            "undo only what attach did",
         )
         if first is not Hooked:
             expect(
@@ -201,10 +213,11 @@ def two_pipelines_are_apart(bench):
         (again, wanted, "beside the second pipeline"),
         (last, wanted, "after it was switched off on the second pipeline"),
     ):
-        changed = differ(clip, expected)
-        expect(
-            not changed,
-            f"{when} the same frames were expected, but {changed}; keep state in self, not on the class or in the module",
+        expect_same(
+            clip,
+            expected,
+            f"{when} the same frames were expected",
+            "keep state in self, not on the class or in the module",
         )
 
 # %% ../../nbs/extensions/67_checks_switched.ipynb #74e8640f
@@ -237,10 +250,11 @@ def is_deterministic(bench):
     torch.manual_seed(12345)
     np.random.seed(6)
     random.seed(7)
-    changed = differ(bench.clip(), first)
-    expect(
-        not changed,
-        f"the same seed was expected to give the same frames, but {changed}; draw random numbers from a generator seeded in begin",
+    expect_same(
+        bench.clip(),
+        first,
+        "the same seed was expected to give the same frames",
+        "draw random numbers from a generator seeded in begin",
     )
 
 
@@ -261,10 +275,11 @@ def forgets_the_last_clip(bench):
         bench.pipe.use([])
         bench.pipe.use(bench.mix())  # nothing that an earlier clip has left hides what this one leaves
         bench.clip(picture, **asked)
-        changed = differ(bench.clip(), fresh)
-        expect(
-            not changed,
-            f"after a clip of {what}, the frames of a first clip were expected, but {changed}; forget everything in begin",
+        expect_same(
+            bench.clip(),
+            fresh,
+            f"after a clip of {what}, the frames of a first clip were expected",
+            "forget everything in begin",
         )
 
 
@@ -277,9 +292,8 @@ def begin_can_come_at_any_time(bench):
     one = bench.standing(bench.cls)
     one.begin()
     one.begin()
-    changed = differ(bench.clip(), fresh)
-    expect(
-        not changed, f"after begin was called twice the same frames were expected, but {changed}; let begin only forget"
+    expect_same(
+        bench.clip(), fresh, "after begin was called twice the same frames were expected", "let begin only forget"
     )
 
 
@@ -302,11 +316,12 @@ def exact_is_exact(bench):
         ({}, odd, dict(num_frames=2, num_inference_steps=8)),
         *[(options, None, {}) for options in option_ends(bench.cls)],
     ]:
-        changed = differ(bench.on(picture, options, **asked), bench.off(picture, **asked))
         given = ", ".join(f"{k}={v!r}" for k, v in (options | asked).items())
-        expect(
-            not changed,
-            f"it says exact, so the frames without it were expected with {given}, but {changed}; say exact = False, or find out why",
+        expect_same(
+            bench.on(picture, options, **asked),
+            bench.off(picture, **asked),
+            f"it says exact, so the frames without it were expected with {given}",
+            "say exact = False, or find out why",
         )
 
 
@@ -383,8 +398,6 @@ def works_in_a_thread(bench):
         isinstance(out[0], Clip),
         f"a clip was expected in another thread, but {type(out[0]).__name__}: {out[0]}; keep nothing in thread-local places",
     )
-    changed = differ(out[0], wanted)
-    expect(
-        not changed,
-        f"the same frames were expected in another thread, but {changed}; keep nothing in thread-local places",
+    expect_same(
+        out[0], wanted, "the same frames were expected in another thread", "keep nothing in thread-local places"
     )

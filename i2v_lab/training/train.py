@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -365,6 +364,8 @@ def train_motion(
 ) -> None:
     "The motion stage, in place, from where the state is to the end of its course."
     length, saved, last = course(recipe, "motion"), state.seconds, time.perf_counter()
+    if recipe.gradient_checkpointing:
+        checkpoint_all(state.model)
     objective = accelerator.prepare(Objective(state.model))
     params, rank = [p for _, p in state.trained()], accelerator.process_index
     while (done := length.done(state.steps, state.seconds)) < 1:
@@ -597,8 +598,6 @@ def train(
             part.requires_grad_(False)
     with torch.no_grad():
         sides = [model.image.subject(f.float(), (16, 16))[1].tanh() for f in bank.features.split(64)]
-    if recipe.gradient_checkpointing:
-        checkpoint_all(SimpleNamespace(model=model))
     model.to(accelerator.device)  # before the optimiser takes its parameters
     state, checkpoint = State.begin(model, recipe.lr), folder / "checkpoint.safetensors"
     if checkpoint.exists():

@@ -223,10 +223,10 @@ def compared(off: np.ndarray, on: np.ndarray) -> dict:
     )
 
 
-def measure_motion(pipe, count: int, options: dict) -> dict:
+def measure_motion(pipe, count: int, options: dict, sizes: tuple[tuple[int, int], ...] = SIZES) -> dict:
     "The same scenes and seeds without and with the extension."
     words, out = {a: pipe.encode_prompt(prompt) for a, prompt in MOVES.items()}, {}
-    for size in SIZES:
+    for size in sizes:
         jobs = list(enumerate(scenes(size, count)))
         off = [measure_scene(pipe, scene, words, seed) for seed, scene in jobs]
         with pipe.using({"adaptive_patch": options}):

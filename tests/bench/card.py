@@ -160,8 +160,9 @@ def draw_reliability(bins: list, out: Path) -> None:  # from, to, answers, mean 
     axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--", label="as sure as right")
     sure, right, count = ([row[i] for row in bins] for i in (3, 4, 2))
     axes.scatter(sure, right, s=[12 + n for n in count], color="#0072B2", alpha=0.8, label="answers (area: how many)")
-    for x, y, n in zip(sure, right, count):
-        axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(0, 11), ha="center", fontsize=7)
+    for i, (x, y, n) in enumerate(zip(sure, right, count)):
+        at = dict(xytext=(9, -11), ha="left") if i % 2 else dict(xytext=(-8, 5), ha="right")  # neighbours apart
+        axes.annotate(str(n), (x, y), textcoords="offset points", fontsize=7, **at)
     axes.set(
         xlim=(0, 1.1),
         ylim=(-0.05, 1.15),
@@ -169,7 +170,7 @@ def draw_reliability(bins: list, out: Path) -> None:  # from, to, answers, mean 
         ylabel="share that is right",
         aspect="equal",
     )
-    axes.legend(fontsize=7, loc="lower right", frameon=False)
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -9,7 +9,6 @@ the prior must leave them alone. Prints one JSON object; `--quick` takes every t
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 from figures import PLAIN, fitted, look_at_walk, share, shipped, with_subject
@@ -54,11 +53,10 @@ def steady(clip: lab.Clip, facing: int) -> bool:
     return seen == Action.WALK and forward is not False
 
 
-def measure_prompts(pipe, paths: list[Path], prompts: tuple[str, ...], seeds: tuple[int, ...] = SEEDS) -> dict:
-    "The share that walks steadily forward, off and on, and who decided."
-    off, on, decided, sides = [], [], [], photo_facing()
-    for path in paths:
-        picture, facing = fitted(path, SIDE), sides.get(path.stem, 0)
+def measure_prompts(pipe, pictures: list[tuple[np.ndarray, int]], prompts: tuple[str, ...], seeds) -> dict:
+    "The share that walks steadily forward, off and on, and who decided; of pictures and the sides that are faced in them."
+    off, on, decided = [], [], []
+    for picture, facing in pictures:
         for prompt in prompts:
             for seed in seeds:
                 a, b = (pipe.generate(picture, prompt, seed=seed, mix=mix) for mix in ([], ["action_prior"]))
@@ -70,20 +68,19 @@ def measure_prompts(pipe, paths: list[Path], prompts: tuple[str, ...], seeds: tu
 
 def measure(pipe, every: int = 1, most: int = 6) -> dict:
     "Vague prompts where somebody is and where nobody is, and clear prompts; every so many photos, so many prompts each."
-    somebody = with_subject(every)
+    sides = photo_facing()
+    somebody = [(fitted(p, SIDE), sides.get(p.stem, 0)) for p in with_subject(every)]
     nobody = [p for p in shipped() if not has_somebody(p)][:: 2 * every][: len(somebody)]
-    pictures = {p: fitted(p, SIDE) for p in (*somebody, *nobody)}
     seeds, decided_by, same, named = SEEDS if most > 1 else SEEDS[:1], [], [], []
-    for path in nobody:
+    for picture in (fitted(p, SIDE) for p in nobody):
         for words in VAGUE["no action at all"][:most]:
-            clip = pipe.generate(pictures[path], words, seed=0, mix=["action_prior"])
+            clip = pipe.generate(picture, words, seed=0, mix=["action_prior"])
             decided_by.append(clip.settings["decided_by"])
-    for path in somebody:
+    for picture, facing in somebody:
         for seed in seeds:
-            clip = pipe.generate(pictures[path], "", action="walk", seed=seed)
-            named.append(steady(clip, photo_facing().get(path.stem, 0)))
+            named.append(steady(pipe.generate(picture, "", action="walk", seed=seed), facing))
         for action in (Action.ZOOM_IN, Action.PAN_LEFT, Action.RUN)[:most]:
-            off, on = (pipe.generate(pictures[path], PLAIN[action], seed=0, mix=mix) for mix in ([], ["action_prior"]))
+            off, on = (pipe.generate(picture, PLAIN[action], seed=0, mix=mix) for mix in ([], ["action_prior"]))
             same.append(bool(np.array_equal(off.frames, on.frames)))
     return dict(
         prompts={kind: measure_prompts(pipe, somebody, prompts[:most], seeds) for kind, prompts in VAGUE.items()},
