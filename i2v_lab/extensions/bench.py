@@ -21,7 +21,7 @@ from unittest.mock import patch as mocked
 import numpy as np
 
 from ..core.clip import Clip
-from .networks import modules_of
+from ..pipeline.networks import modules_of
 from .reference import sample_picture
 from .snapshot import Snapshot, Surroundings
 from ..pipeline import registry

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..core.errors import InputError
-from .networks import modules_of, networks
+from ..pipeline.networks import modules_of, networks
 from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Pipeline
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .networks import modules_of
+from ..pipeline.networks import modules_of
 from ..pipeline.pipeline import Pipeline
 
 # %% ../../nbs/extensions/62_snapshot.ipynb #0c15e915

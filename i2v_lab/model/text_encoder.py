@@ -38,7 +38,7 @@ def minilm_folder() -> Path:
     check_sha256(folder / "model.safetensors", MINILM_SHA256, "all-MiniLM-L6-v2")
     return folder
 
-# %% ../../nbs/model/30_text_encoder.ipynb #8362ca71
+# %% ../../nbs/model/30_text_encoder.ipynb #ee03d2c3
 MAX_TOKENS = 40  # longer prompts are cut; training cuts at the same length
 
 
@@ -66,6 +66,11 @@ class FrozenText(nn.Module):
         words = self.tokenizer(prompts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         words = words.to(self.model.device)
         return self.model(**words).last_hidden_state, words["attention_mask"].bool()
+
+    def words(self, prompt: str) -> tuple[str, ...]:  # as many as `forward` gives states
+        "The pieces that a prompt is read in."
+        ids = self.tokenizer(prompt, truncation=True, max_length=self.max_tokens)["input_ids"]
+        return tuple(self.tokenizer.convert_ids_to_tokens(ids))
 
 # %% ../../nbs/model/30_text_encoder.ipynb #95f11386
 class TextReader(nn.Module):

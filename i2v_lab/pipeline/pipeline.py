@@ -6,15 +6,15 @@
 __all__ = ['LIMITS', 'WAYS', 'SUBJECT_SHARE', 'RERUN_KEYS', 'Request', 'picture_sha256', 'Pipeline', 'run_stages', 'understood',
            'subject_found']
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #fd2b13e5
+# %% ../../nbs/pipeline/18_pipeline.ipynb #90995605
 import hashlib
 import operator
 import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,8 @@ from ..core.errors import InputError
 from ..core.picture import load_picture
 from .extension import STAGES, Extension, wrapped
 from .mix import Mix
-from .stages import Conditioning, Event, ImageTokens, StopLike, Stopped, TextTokens
+from .probe import Probe, Run, Trace, Watch, make_probe, probe_names
+from .stages import Conditioning, Event, ImageTokens, StopLike, Stopped, TextTokens, TokenLayout
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #4de9e042
 LIMITS = dict(
@@ -105,6 +106,37 @@ class Pipeline(ABC):
     def starting_noise(self, shape: tuple[int, ...], seed: int) -> Tensor:
         "Draw on the CPU, so that a seed means one thing on every device."
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(self.device)
+
+# %% ../../nbs/pipeline/18_pipeline.ipynb #2ce6e07d
+@patch
+def estimate(
+    self: Pipeline,
+    latents: Tensor,  # `[B,T,C,h,w]` that went into a step
+    prediction: Tensor,  # `[B,T,C,h,w]` what `denoise` made of them
+    t: Tensor,  # the timestep
+) -> Tensor | None:  # `[B,T,C,h,w]`
+    "The clean latents that a prediction points to."
+
+
+@patch
+def motion_of(self: Pipeline, latents: Tensor) -> Tensor | None:  # clean `[B,T,C,h,w]` to `[B,T,2,h,w]`
+    "The forward motion that latents stand for, from frame 0, in half shorter sides, +x right, +y down."
+
+
+@patch
+def preview(
+    self: Pipeline,
+    latents: Tensor,  # `[B,T,C,h,w]` clean, see `estimate`
+    image: np.ndarray,  # uint8 `[H,W,3]`
+) -> np.ndarray | None:  # uint8 `[T,h,w,3]`, small
+    "A quick look at what is in the making."
+
+
+@patch
+def layout(
+    self: Pipeline, image_tokens: ImageTokens, text_tokens: TextTokens, prompt: str, num_frames: int
+) -> TokenLayout | None:
+    "What the tokens of the decoder stand for."
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #856fddc3
 _LOCK = threading.Lock()  # guards the making of the locks below
@@ -206,42 +238,55 @@ def using(
         finally:
             self.use(before)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #7492463f
+# %% ../../nbs/pipeline/18_pipeline.ipynb #9f276d67
 def run_stages(
-    pipe: Pipeline,
-    image: np.ndarray,  # uint8 `[H,W,3]`
-    request: Request,
+    run: Run,  # of a pipeline, with its picture and its request
     progress: Callable[[Event], None] | None = None,  # hears every `Event`
     stop: StopLike | None = None,  # looked at before every step
-) -> tuple[Clip, ImageTokens, TextTokens]:  # the clip without its settings, and how picture and prompt were read
+    watches: Sequence[Watch] = (),
+) -> Clip:  # without its settings
     "Run the five stages once."
+    pipe, request = run.target, run.request
     start, steps = time.perf_counter(), request.num_inference_steps
     for extension in pipe.extensions:
         extension.begin()
 
+    def call(stage: str, *args, step: int = 0) -> Any:
+        if not watches:
+            return getattr(pipe, stage)(*args)
+        with ExitStack() as around:
+            for watch in watches:
+                around.enter_context(watch.around(run, stage, step))
+            return getattr(pipe, stage)(*args)
+
     def tell(stage: str, payload: Any, step: int = 0) -> Any:
+        event = Event(stage, step, steps, time.perf_counter() - start, payload)
         if progress is not None:
-            progress(Event(stage, step, steps, time.perf_counter() - start, payload))
+            progress(event)
+        for watch in watches:
+            watch.tell(event, run)
         return payload
 
-    image_tokens = tell("encode_image", pipe.encode_image(image))
-    text_tokens = pipe.encode_prompt(request.prompt)
+    run.image_tokens = call("encode_image", run.image)
+    tell("encode_image", run.image_tokens)
+    run.text_tokens = call("encode_prompt", request.prompt)
     if request.action is not None:
-        text_tokens = replace(text_tokens, action=request.action)
-    tell("encode_prompt", text_tokens)
-    conditioning = replace(pipe.condition(image_tokens, text_tokens), cfg_scale=request.cfg_scale)
-    tell("condition", conditioning)
+        run.text_tokens = replace(run.text_tokens, action=request.action)
+    tell("encode_prompt", run.text_tokens)
+    run.conditioning = replace(call("condition", run.image_tokens, run.text_tokens), cfg_scale=request.cfg_scale)
+    tell("condition", run.conditioning)
     scheduler = pipe.make_scheduler(steps)
-    latents = pipe.starting_noise(pipe.latent_shape(image_tokens, request.num_frames), request.seed)
-    for i, t in enumerate(scheduler.timesteps):
+    run.timesteps = scheduler.timesteps
+    latents = pipe.starting_noise(pipe.latent_shape(run.image_tokens, request.num_frames), request.seed)
+    for i, run.t in enumerate(scheduler.timesteps):
         if stop is not None and stop.is_set():
             raise Stopped(i, steps)
-        prediction = pipe.denoise(latents, t, conditioning)
-        latents = scheduler.step(prediction, t, latents, return_dict=False)[0]
+        run.latents, run.prediction = latents, call("denoise", latents, run.t, run.conditioning, step=i + 1)
+        latents = scheduler.step(run.prediction, run.t, latents, return_dict=False)[0]
         tell("denoise", latents, i + 1)
-    return tell("decode", pipe.decode(latents, image)), image_tokens, text_tokens
+    return tell("decode", call("decode", latents, run.image))
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #b35cc2c0
+# %% ../../nbs/pipeline/18_pipeline.ipynb #5c3f27c5
 @patch
 def generate(
     self: Pipeline,
@@ -272,12 +317,38 @@ def generate(
         if vars(self).get("_running"):
             raise InputError("a clip is being made; a listener cannot make another one with the same pipeline")
         with nullcontext() if mix is None else self.using(mix), torch.inference_mode():
-            self._running = True
+            self._running, run, watches = True, Run(self, picture, request), vars(self).get("_watches", ())
             try:
-                clip, *read = run_stages(self, picture, request, progress, stop)
+                for watch in watches:
+                    watch.begin(run)
+                clip = run_stages(run, progress, stop, watches)
+                settings = self.describe(request, picture, run.image_tokens, run.text_tokens, path)
+                for watch in watches:
+                    watch.trace.about = settings
             finally:
+                for watch in watches:
+                    watch.end(run)
                 del self._running
-            return Clip(clip.frames, request.fps, self.describe(request, picture, *read, path))
+            return Clip(clip.frames, request.fps, settings)
+
+# %% ../../nbs/pipeline/18_pipeline.ipynb #b5d5b081
+@patch
+@contextmanager
+def watch(
+    self: Pipeline,
+    *probes: Probe | type[Probe] | str,  # or names; none: all that are installed
+    listener: Callable[[Event], None] | None = None,  # hears every event; `event.probe` says whose it is, None: the run's
+) -> Iterator[Trace]:
+    "Watch the clips that are made inside this block."
+    watcher = Watch(map(make_probe, probes or probe_names()), listener)
+    own = vars(self)
+    own["_watches"] = (*own.get("_watches", ()), watcher)
+    try:
+        yield watcher.trace
+    finally:
+        own["_watches"] = tuple(w for w in own["_watches"] if w is not watcher)
+        if not own["_watches"]:
+            del own["_watches"]
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #32e18bae
 WAYS = {
