@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STILL', 'ON_TRIPOD', 'LEAK', 'grid_points', 'similarity_basis', 'similarity_field', 'fit_layers', 'Layers',
-           'split_layers', 'pixel_matrix', 'margins_of', 'border_strip', 'foreground', 'draw_subject', 'Renderer']
+           'split_layers', 'pixel_matrix', 'margins_of', 'border_strip', 'foreground', 'draw_subject', 'Renderer',
+           'smeared', 'mirrored_border', 'DraftRenderer']
 
 # %% ../../nbs/model/50_renderer.ipynb #38c6f049
 from dataclasses import dataclass
@@ -176,9 +177,11 @@ def draw_subject(
     part = frame[y0:y1, x0:x1]
     part[:] = np.clip(layer[..., :3] + (1 - layer[..., 3:]) * part + 0.5, 0, 255).astype(np.uint8)
 
-# %% ../../nbs/model/50_renderer.ipynb #c69861bc
+# %% ../../nbs/model/50_renderer.ipynb #e03b41c6
 class Renderer:
     "Draw the frames of a motion field at the picture's own size."
+
+    fill, extend = staticmethod(fill_hole), staticmethod(extend)  # what stands where nothing was seen
 
     def __call__(
         self,
@@ -190,8 +193,8 @@ class Renderer:
         layers = split_layers(motion, layer, size)
         margins = margins_of(layers.camera, size)
         hole, subject, box, more = self.cut(picture, layer, layers) if layers.moves else (None, None, None, None)
-        back = picture if hole is None else fill_hole(picture, hole)
-        back = extend(back, margins, self.somebody(layer, size) if hole is None else None)
+        back = picture if hole is None else self.fill(picture, hole)
+        back = self.extend(back, margins, self.somebody(layer, size) if hole is None else None)
         frames = np.empty((len(motion), *picture.shape), np.uint8)
         frames[0] = picture
         for t in range(1, len(motion)):
@@ -212,7 +215,7 @@ class Renderer:
         margins = tuple(n * int(cut) for n, cut in zip(margins, sides))
         around = cv2.copyMakeBorder(alpha, *margins, cv2.BORDER_REPLICATE)
         near = border_strip(picture.shape[:2], margins)  # a face further in would come twice
-        subject = foreground(extend(picture, margins, (alpha < 0.9) | ~near), around)
+        subject = foreground(self.extend(picture, margins, (alpha < 0.9) | ~near), around)
         x, y, w, h = cv2.boundingRect((around > 0).astype(np.uint8))
         return uncovered(picture, alpha), subject, (x - margins[2], y - margins[0], w, h), margins
 
@@ -229,3 +232,26 @@ class Renderer:
         else:
             shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
             cv2.warpAffine(back, (matrix @ shift)[:2], (W, H), frame, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
+
+# %% ../../nbs/model/50_renderer.ipynb #f274e8e9
+def smeared(
+    picture: np.ndarray,  # uint8 `[H,W,3]`
+    hole: np.ndarray,  # bool `[H,W]`
+) -> np.ndarray:  # uint8 `[H,W,3]`
+    "Fill a hole with the colours from around it (Telea 2004)."
+    return cv2.inpaint(picture, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+
+
+def mirrored_border(
+    picture: np.ndarray,  # uint8 `[H,W,3]`
+    margins: tuple[int, int, int, int],  # pixels above, below, left, right
+    avoid: np.ndarray | None = None,  # not used
+) -> np.ndarray:  # uint8, larger by the margins
+    "Go on beyond the borders of a picture with its mirror image."
+    return cv2.copyMakeBorder(picture, *margins, cv2.BORDER_REFLECT_101)
+
+
+class DraftRenderer(Renderer):
+    "The same moves, with plain fills: for small previews."
+
+    fill, extend = staticmethod(smeared), staticmethod(mirrored_border)

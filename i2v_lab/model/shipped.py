@@ -6,7 +6,7 @@
 __all__ = ['DTYPES', 'CONFIG', 'PARTS', 'PREVIEW', 'WEIGHTS', 'MotionDiT', 'save_weights', 'load_weights', 'MotionPipeline',
            'choose_device', 'best_dtype', 'load_shipped']
 
-# %% ../../nbs/model/70_shipped.ipynb #5e7d3205
+# %% ../../nbs/model/70_shipped.ipynb #00ec0bd8
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..core.errors import InputError, closest
 from ..core.files import atomic_path, check_sha256, sha256_of
 from .action_head import ActionHead
 from .image_encoder import ImageEncoder
-from .renderer import Renderer
+from .renderer import DraftRenderer, Renderer
 from .sampler import make_scheduler, velocity
 from .temporal_decoder import TemporalDecoder
 from .text_encoder import FrozenText, TextReader
@@ -91,7 +91,7 @@ def load_weights(
         raise InputError(f"{path} does not hold weights of this model: {e}") from e
     return model.eval().requires_grad_(False)
 
-# %% ../../nbs/model/70_shipped.ipynb #9e2d53ec
+# %% ../../nbs/model/70_shipped.ipynb #70956da6
 class MotionPipeline(Pipeline):
     "The shipped model behind the five stages."
 
@@ -164,12 +164,12 @@ class MotionPipeline(Pipeline):
         with self.precision():
             return self.model.decoder(latents, sigma, conditioning).float()
 
-    def decode(self, latents: Tensor, image: np.ndarray) -> Clip:
+    def decode(self, latents: Tensor, image: np.ndarray, renderer: Renderer | None = None) -> Clip:  # None: its own
         motion = (latents[0, :, :2] / self.model.decoder.scale).float().cpu().numpy()
         layer = ((latents[0, :, 2].mean(0) + 1) / 2).clamp(0, 1).float().cpu().numpy()
-        return Clip(self.renderer(image, motion, layer), self.defaults["fps"], {})
+        return Clip((renderer or self.renderer)(image, motion, layer), self.defaults["fps"], {})
 
-# %% ../../nbs/model/70_shipped.ipynb #6eb9b77f
+# %% ../../nbs/model/70_shipped.ipynb #a4ac19cb
 PARTS = {
     "camera": None,
     "subject": None,
@@ -197,7 +197,7 @@ def preview(self: MotionPipeline, latents: Tensor, image: np.ndarray) -> np.ndar
     if small < 1:
         size = tuple(max(1, round(n * small)) for n in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return MotionPipeline.decode(self, latents, image).frames
+    return MotionPipeline.decode(self, latents, image, DraftRenderer()).frames
 
 
 @patch
