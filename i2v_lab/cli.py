@@ -6,9 +6,9 @@
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
            'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'Finding', 'look', 'packages_found', 'examine',
-           'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'lab']
+           'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
 
-# %% ../nbs/90_cli.ipynb #c86dd639
+# %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
 import json
 import math
@@ -712,7 +712,7 @@ def demo(out, as_json):
     text = f"{seen} of {len(reports)} judged as asked; the contact sheet: {sheet}"
     _finish({"clips": reports, "contact_sheet": str(sheet)}, text, as_json)
 
-# %% ../nbs/90_cli.ipynb #c77c3600
+# %% ../nbs/90_cli.ipynb #2e3a6095
 def find_up(
     name: str,  # a relative path
 ) -> Path:
@@ -724,15 +724,30 @@ def find_up(
     raise InputError(f"no {name} at or above {str(here)!r}; run it in a checkout of the repository")
 
 
+def app_notebook(folder: Path) -> Path:
+    "Write the notebook behind the page: the panel and nothing else, working where the command was given."
+    cell = f"import os\n\nimport i2v_lab as lab\n\nos.chdir({os.getcwd()!r})\nlab.Lab()"
+    source = dict(cell_type="code", id="panel", execution_count=None, metadata={}, outputs=[], source=cell)
+    kernel = dict(display_name="Python 3", language="python", name="python3")
+    path = folder / "i2v_lab.ipynb"
+    path.write_text(json.dumps(dict(cells=[source], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
+    return path
+
+
 @main.command()
+@click.option("--app", is_flag=True, help="Serve the panel alone, as a page without code (Voila).")
 @click.argument("jupyter_options", nargs=-1)
-def lab(jupyter_options):
-    "Open JupyterLab on the lab's notebook; options for JupyterLab follow after --."
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise InputError("JupyterLab is not installed; install it with: pip install 'i2v_lab[lab]'")
-    notebook = find_up("nbs/lab.ipynb")
-    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(notebook), *root, *jupyter_options])
+def lab(app, jupyter_options):
+    "Open JupyterLab on the lab's notebook; options for JupyterLab (with --app: for Voila) follow after --."
+    module, name = ("voila", "Voila") if app else ("jupyterlab", "JupyterLab")
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"{name} is not installed; install it with: pip install 'i2v_lab[lab]'")
+    if app:
+        notebook, root = app_notebook(Path(tempfile.mkdtemp(prefix="i2v_lab_"))), ["--Voila.ip=127.0.0.1"]
+    else:
+        notebook = find_up("nbs/lab.ipynb")
+        root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    os.execv(sys.executable, [sys.executable, "-m", module, str(notebook), *root, *jupyter_options])
 
 # %% ../nbs/90_cli.ipynb #ee716b3a
 if __name__ == "__main__":

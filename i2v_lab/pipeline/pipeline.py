@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'WAYS', 'SUBJECT_SHARE', 'RERUN_KEYS', 'Request', 'picture_sha256', 'Pipeline', 'run_stages', 'understood',
            'subject_found']
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #90995605
+# %% ../../nbs/pipeline/18_pipeline.ipynb #8ac86048
 import hashlib
 import operator
 import threading
@@ -32,7 +32,7 @@ from ..core.errors import InputError
 from ..core.picture import load_picture
 from .extension import STAGES, Extension, wrapped
 from .mix import Mix
-from .probe import Probe, Run, Trace, Watch, make_probe, probe_names
+from .probe import Probe, Run, Trace, Watch, make_probes
 from .stages import Conditioning, Event, ImageTokens, StopLike, Stopped, TextTokens, TokenLayout
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #4de9e042
@@ -138,8 +138,8 @@ def layout(
 ) -> TokenLayout | None:
     "What the tokens of the decoder stand for."
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #856fddc3
-_LOCK = threading.Lock()  # guards the making of the locks below
+# %% ../../nbs/pipeline/18_pipeline.ipynb #eef3554b
+_LOCK = threading.Lock()  # guards the making of the locks below, and the list of watches
 
 
 @patch
@@ -286,7 +286,7 @@ def run_stages(
         tell("denoise", latents, i + 1)
     return tell("decode", call("decode", latents, run.image))
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #5c3f27c5
+# %% ../../nbs/pipeline/18_pipeline.ipynb #a94aa690
 @patch
 def generate(
     self: Pipeline,
@@ -317,7 +317,9 @@ def generate(
         if vars(self).get("_running"):
             raise InputError("a clip is being made; a listener cannot make another one with the same pipeline")
         with nullcontext() if mix is None else self.using(mix), torch.inference_mode():
-            self._running, run, watches = True, Run(self, picture, request), vars(self).get("_watches", ())
+            mine = threading.get_ident()
+            watches = [watch for thread, watch in vars(self).get("_watches", ()) if thread == mine]
+            self._running, run = True, Run(self, picture, request)
             try:
                 for watch in watches:
                     watch.begin(run)
@@ -331,24 +333,27 @@ def generate(
                 del self._running
             return Clip(clip.frames, request.fps, settings)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #b5d5b081
+# %% ../../nbs/pipeline/18_pipeline.ipynb #bd129a26
 @patch
 @contextmanager
 def watch(
     self: Pipeline,
     *probes: Probe | type[Probe] | str,  # or names; none: all that are installed
-    listener: Callable[[Event], None] | None = None,  # hears every event; `event.probe` says whose it is, None: the run's
+    listener: Callable[[Event], None]
+    | None = None,  # hears every event; `event.probe` says whose it is, None: the run's
 ) -> Iterator[Trace]:
-    "Watch the clips that are made inside this block."
-    watcher = Watch(map(make_probe, probes or probe_names()), listener)
+    "Watch the clips that this thread makes inside the block."
+    watcher = Watch(make_probes(probes), listener)
     own = vars(self)
-    own["_watches"] = (*own.get("_watches", ()), watcher)
+    with _LOCK:
+        own["_watches"] = (*own.get("_watches", ()), (threading.get_ident(), watcher))
     try:
         yield watcher.trace
     finally:
-        own["_watches"] = tuple(w for w in own["_watches"] if w is not watcher)
-        if not own["_watches"]:
-            del own["_watches"]
+        with _LOCK:
+            own["_watches"] = tuple(pair for pair in own["_watches"] if pair[1] is not watcher)
+            if not own["_watches"]:
+                del own["_watches"]
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #32e18bae
 WAYS = {

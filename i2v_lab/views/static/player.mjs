@@ -1,0 +1,314 @@
+const FILM = 16; // thumbnails at most
+const SPEEDS = [1, 2, 4, 8, 12, 16, 24, 30];
+
+// The bitmaps of one clip; a frame that cannot be read is null.
+async function decodeLane(lane) {
+  const frames = await Promise.all(lane.frames.map((file) => decodeImage(file).catch(() => null)));
+  return { name: lane.name, width: lane.width, height: lane.height, frames };
+}
+
+const frameOf = (lane, t) => lane.frames[Math.min(t, lane.frames.length - 1)];
+
+// Where a picture goes in a box: whole, centred, at most twice its own pixels, so that it never becomes a blur.
+function contain(width, height, bitmap, lane) {
+  const scale = Math.min(width / lane.width, height / lane.height, (2 * bitmap.width) / lane.width);
+  return [Math.max(1, Math.round(lane.width * scale)), Math.max(1, Math.round(lane.height * scale))];
+}
+
+function pixelsOf(bitmap, width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height).data;
+}
+
+// Per pixel the largest difference of the three channels; for each frame with its largest and its mean.
+function differenceOf(a, b) {
+  const { width, height } = a;
+  const [p, q] = [pixelsOf(a, width, height), pixelsOf(b, width, height)];
+  const values = new Uint8Array(width * height);
+  let largest = 0, sum = 0;
+  for (let i = 0, k = 0; i < values.length; i++, k += 4) {
+    const d = Math.max(Math.abs(p[k] - q[k]), Math.abs(p[k + 1] - q[k + 1]), Math.abs(p[k + 2] - q[k + 2]));
+    values[i] = d;
+    sum += d;
+    if (d > largest) largest = d;
+  }
+  return { values, width, height, largest, mean: sum / values.length };
+}
+
+function heatOf(difference, largest) {
+  const image = new ImageData(difference.width, difference.height), pixels = new Uint32Array(image.data.buffer);
+  const colours = Uint32Array.from({ length: 256 }, (_, d) => { // as the four bytes of a pixel lie in memory
+    const [r, g, b] = CIVIDIS[largest ? Math.min(255, Math.round((255 * d) / largest)) : 0];
+    return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  });
+  for (let i = 0; i < pixels.length; i++) pixels[i] = colours[difference.values[i]];
+  const canvas = new OffscreenCanvas(difference.width, difference.height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+function render({ model, el }) {
+  let lanes = []; // decoded; what is on the screen
+  let frame = model.get("frame"), playing = false, speed = model.get("fps");
+  let differences = null; // { frames, largest } once they are known
+  let closed = false, ticket = 0;
+
+  const stage = element("div", { class: "i2v-player-stage", tabindex: 0, role: "group", "aria-label": "Clip: Space plays, arrow keys step" });
+  const hint = element("p", { class: "i2v-player-hint" });
+  const note = element("span", { class: "i2v-player-note", "aria-hidden": "true" });
+  const spoken = element("span", { class: "i2v-hidden", "aria-live": "polite" });
+  const buttons = {
+    first: iconButton("first", "First frame", () => go(0)),
+    previous: iconButton("previous", "Previous frame", () => go(frame - 1)),
+    play: iconButton("play", "Play", () => setPlaying(!playing)),
+    next: iconButton("next", "Next frame", () => go(frame + 1)),
+    last: iconButton("last", "Last frame", () => go(total() - 1)),
+  };
+  const scrubber = element("input", { type: "range", class: "i2v-player-scrubber", min: 0, max: 0, step: 1, value: 0, "aria-label": "Frame", oninput: () => go(+scrubber.value) });
+  const count = element("span", { class: "i2v-player-count" });
+  const rate = element("select", { class: "i2v-select", "aria-label": "Frames per second", title: "Frames per second", onchange: () => (speed = +rate.value) });
+  const loop = iconButton("loop", "Loop", () => setTrait(model, "loop", !model.get("loop")));
+  const mode = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Difference", title: "Show where the two clips differ",
+    onclick: () => setTrait(model, "mode", differing() ? "side by side" : "difference") }, icon("difference"), element("span", {}, "Difference"));
+  const film = element("div", { class: "i2v-player-film" });
+  const root = element("div", { class: "i2v i2v-player", role: "group", "aria-label": "Player" },
+    element("div", { class: "i2v-player-frame" }, stage, hint, note), spoken,
+    element("div", { class: "i2v-player-controls" },
+      element("span", { class: "i2v-player-buttons" }, ...Object.values(buttons)), scrubber, count,
+      element("span", { class: "i2v-player-options" }, rate, loop, mode)),
+    film);
+  const say = announcer(spoken);
+
+  const total = () => Math.max(0, ...lanes.map((lane) => lane.frames.length));
+  const differing = () => lanes.length === 2 && model.get("mode") === "difference";
+
+  // ---- what is shown
+  function cell() {
+    return element("figure", { class: "i2v-player-lane" }, element("figcaption"),
+      element("div", { class: "i2v-player-box" }, element("canvas", { role: "img" })));
+  }
+
+  function arrange() {
+    const wanted = differing() ? 1 : lanes.length;
+    while (stage.children.length > wanted) stage.lastChild.remove();
+    while (stage.children.length < wanted) stage.append(cell());
+    stage.style.setProperty("--columns", wanted <= 3 ? Math.max(1, wanted) : Math.ceil(wanted / 2));
+    stage.classList.toggle("i2v-named", lanes.length > 1);
+  }
+
+  function paint(figure, bitmap, lane, label, caption) {
+    const [text, box] = figure.children, canvas = box.firstChild;
+    canvas.setAttribute("aria-label", label);
+    if (text.textContent !== caption) text.textContent = caption;
+    const { clientWidth, clientHeight } = box;
+    if (!bitmap || !clientWidth || !clientHeight) return;
+    const [width, height] = contain(clientWidth, clientHeight, bitmap, lane);
+    fitCanvas(canvas, width, height).drawImage(bitmap, 0, 0, width, height);
+  }
+
+  function draw() {
+    const place = `frame ${frame + 1} of ${total()}`;
+    if (differing()) drawDifference(place);
+    else lanes.forEach((lane, k) => {
+      const over = frame >= lane.frames.length ? " (ended, last frame)" : "";
+      paint(stage.children[k], frameOf(lane, frame), lane, `${lane.name}, ${place}${over}`, lane.name + over);
+    });
+    for (const thumb of film.children) {
+      const on = thumb.dataset.frame === nearest(frame);
+      if (on !== thumb.hasAttribute("aria-current")) on ? thumb.setAttribute("aria-current", "true") : thumb.removeAttribute("aria-current");
+    }
+    if (+scrubber.value !== frame) scrubber.value = frame;
+    scrubber.setAttribute("aria-valuetext", place);
+    count.textContent = total() ? `frame ${frame + 1} / ${total()}` : "";
+  }
+
+  function drawDifference(place) {
+    const [a, b] = lanes, names = `${a.name} \u2212 ${b.name}`;
+    if (!differences) return paint(stage.children[0], frameOf(a, frame), a, `comparing ${a.name} and ${b.name}`, "comparing \u2026");
+    const here = differences.frames[Math.min(frame, differences.frames.length - 1)];
+    const figures = differences.largest
+      ? `brightest = ${differences.largest} of 255; in this frame largest ${here.largest}, mean ${here.mean.toFixed(1)}`
+      : "no difference in any frame shown";
+    here.heat ??= heatOf(here, differences.largest);
+    paint(stage.children[0], here.heat, a, `difference of ${a.name} and ${b.name}, ${place}: ${figures}`, `|${names}|: ${figures}`);
+  }
+
+  // Differences share one scale over the whole clip, so that frames can be compared. Between frames the page may breathe.
+  async function compare() {
+    if (!differing() || differences) return;
+    const mine = ++ticket, [a, b] = lanes, frames = [];
+    for (let t = 0; t < total(); t++) {
+      const [p, q] = [frameOf(a, t), frameOf(b, t)];
+      frames.push(p && q ? differenceOf(p, q) : { values: new Uint8Array(1), width: 1, height: 1, largest: 0, mean: 0 });
+      if (t % 4 === 3) await new Promise((resume) => setTimeout(resume));
+      if (closed || mine !== ticket) return;
+    }
+    differences = { frames, largest: Math.max(...frames.map((each) => each.largest)) };
+    draw();
+  }
+
+  // ---- the film strip
+  const picks = () => {
+    const n = Math.min(FILM, total());
+    return Array.from({ length: n }, (_, k) => (n > 1 ? Math.round((k * (total() - 1)) / (n - 1)) : 0));
+  };
+  const nearest = (t) => String(picks().reduce((best, p) => (Math.abs(p - t) < Math.abs(best - t) ? p : best), 0));
+
+  function drawFilm() {
+    const at = total() > 1 ? picks() : [];
+    while (film.children.length > at.length) film.lastChild.remove();
+    while (film.children.length < at.length) {
+      // The scrubber is the way for keys; sixteen more stops would be in the way.
+      const thumb = element("button", { type: "button", tabindex: -1, class: "i2v-player-thumb", onclick: () => go(+thumb.dataset.frame) }, element("canvas", { "aria-hidden": "true" }));
+      film.append(thumb);
+    }
+    at.forEach((t, k) => {
+      const thumb = film.children[k], bitmap = frameOf(lanes[0], t);
+      thumb.dataset.frame = t;
+      thumb.setAttribute("aria-label", `Go to frame ${t + 1}`);
+      thumb.title = `frame ${t + 1}`;
+      const { clientWidth: width, clientHeight: height } = thumb;
+      if (!bitmap || !width) return;
+      const scale = Math.max(width / bitmap.width, height / bitmap.height), [w, h] = [bitmap.width * scale, bitmap.height * scale];
+      fitCanvas(thumb.firstChild, width, height).drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
+    });
+  }
+
+  // ---- time
+  let due = 0, reel = 0; // which start of playing: an older one ends by itself
+  function tick(now, mine) {
+    if (closed || !playing || mine !== reel) return;
+    if (now >= due) {
+      due = Math.max(due + 1000 / speed, now); // a page that was hidden does not catch up
+      if (frame < total() - 1) show(frame + 1);
+      else if (model.get("loop")) show(0);
+      else return setPlaying(false);
+    }
+    requestAnimationFrame((time) => tick(time, mine));
+  }
+
+  function setPlaying(on) {
+    playing = on && total() > 1;
+    if (playing) {
+      if (frame >= total() - 1) show(0);
+      due = performance.now() + 1000 / speed;
+      const mine = ++reel;
+      requestAnimationFrame((time) => tick(time, mine));
+    } else setTrait(model, "frame", frame);
+    setIcon(buttons.play, playing ? "pause" : "play", playing ? "Pause" : "Play");
+    if (on === playing) setTrait(model, "playing", playing);
+  }
+
+  function show(t) {
+    frame = clamp(t, 0, Math.max(0, total() - 1));
+    draw();
+  }
+
+  function go(t) { // the user wants this frame
+    if (playing) setPlaying(false);
+    show(t);
+    setTrait(model, "frame", frame);
+  }
+
+  // ---- what comes from Python
+  function settle() {
+    const many = total() > 1;
+    for (const control of [...Object.values(buttons), scrubber]) control.disabled = !many;
+    scrubber.max = Math.max(0, total() - 1);
+    loop.setAttribute("aria-pressed", model.get("loop"));
+    mode.hidden = lanes.length !== 2;
+    mode.setAttribute("aria-pressed", differing());
+    hint.textContent = lanes.length ? "" : model.get("hint");
+    root.style.setProperty("--height", `${model.get("height")}px`);
+    arrange();
+    if (lanes.length) frame = clamp(frame, 0, total() - 1);
+    drawFilm();
+    draw();
+    compare();
+  }
+
+  // One set of frames is decoded at a time and the newest waits: what comes faster is left out, and the last one is always shown.
+  let waiting = null, busy = false;
+  async function take() {
+    waiting = model.get("lanes") || [];
+    if (busy) return;
+    busy = true;
+    while (waiting && !closed) {
+      const next = waiting;
+      waiting = null;
+      const decoded = await Promise.all(next.map(decodeLane));
+      const old = lanes;
+      [lanes, differences] = [decoded, null];
+      ticket++;
+      if (closed) break;
+      settle();
+      old.forEach((lane) => lane.frames.forEach((bitmap) => bitmap?.close()));
+      if (model.get("playing") && !playing) wish();
+    }
+    busy = false;
+  }
+
+  function wish() { // Python asks to play or to stop
+    const on = model.get("playing");
+    if (on === playing) return;
+    if (on && (reducedMotion() || total() < 2)) return;
+    setPlaying(on);
+  }
+
+  function setSpeed() {
+    speed = model.get("fps");
+    const speeds = [...new Set([...SPEEDS, speed])].sort((a, b) => a - b);
+    rate.replaceChildren(...speeds.map((each) => element("option", { value: each, selected: each === speed }, `${+each.toFixed(2)} fps`)));
+  }
+
+  function setNote() {
+    note.textContent = model.get("note");
+    say(model.get("note"));
+  }
+
+  // ---- keys
+  root.addEventListener("keydown", (event) => {
+    keepKeys(event);
+    const { target, key } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target === rate || !total()) return;
+    if (key === " " && target.tagName === "BUTTON") return; // the button's own
+    const act = { " ": () => setPlaying(!playing), ArrowLeft: () => go(frame - 1), ArrowRight: () => go(frame + 1), Home: () => go(0), End: () => go(total() - 1) }[key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  stage.addEventListener("click", () => setPlaying(!playing));
+
+  const stop = listen(model, {
+    "change:lanes": take,
+    "change:fps": setSpeed,
+    "change:frame": () => !playing && model.get("frame") !== frame && show(model.get("frame")),
+    "change:playing": wish,
+    "change:loop": settle,
+    "change:mode": settle,
+    "change:note": setNote,
+    "change:hint": settle,
+    "change:height": settle,
+  });
+  const observer = new ResizeObserver(() => {
+    drawFilm();
+    draw();
+  });
+  observer.observe(stage);
+  el.append(root);
+  setSpeed();
+  setNote();
+  settle();
+  take();
+
+  return () => {
+    closed = true;
+    playing = false;
+    stop();
+    observer.disconnect();
+    lanes.forEach((lane) => lane.frames.forEach((bitmap) => bitmap?.close()));
+  };
+}
+
+export default { render };

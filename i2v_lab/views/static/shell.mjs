@@ -1,0 +1,127 @@
+// Message numbers that were acted on: a panel may be on the page twice, and a file is handed over once.
+const acted = new Set();
+
+const label = (node, text) => text && node && node.getAttribute("aria-label") !== text && node.setAttribute("aria-label", text);
+const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
+const labelOf = (row) => row.querySelector(":scope > .widget-label")?.textContent.trim() ?? "";
+
+// What ipywidgets leave unsaid. Each rule writes only what is not there yet, or the observer would call itself for ever.
+function nameControls(panel) {
+  for (const row of panel.querySelectorAll(".widget-slider")) {
+    const name = labelOf(row), readout = row.querySelector(".widget-readout");
+    for (const handle of row.querySelectorAll(".noUi-handle")) {
+      label(handle, name);
+      if (readout) put(handle, "aria-valuetext", readout.textContent.trim()); // not 2.5000000000000004
+    }
+    if (readout) {
+      label(readout, name && `${name}, value`);
+      put(readout, "role", "textbox");
+    }
+  }
+  for (const bar of panel.querySelectorAll(".widget-hprogress .progress")) {
+    const filled = parseFloat(bar.querySelector(".progress-bar")?.style.width) || 0;
+    put(bar, "role", "progressbar");
+    label(bar, labelOf(bar.parentElement) || "Progress");
+    put(bar, "aria-valuenow", String(Math.round(filled)));
+  }
+  for (const toggle of panel.querySelectorAll(".widget-toggle-button")) put(toggle, "aria-pressed", String(toggle.classList.contains("mod-active")));
+  for (const row of panel.querySelectorAll(".jupyter-widgets.widget-inline-hbox")) {
+    for (const input of row.querySelectorAll("input, textarea, select")) {
+      if (!input.labels?.length && !input.hasAttribute("aria-label")) label(input, labelOf(row) || input.placeholder);
+    }
+  }
+  for (const image of panel.querySelectorAll("img.widget-image:not([alt])")) put(image, "alt", image.title || "");
+  for (const node of panel.querySelectorAll('[title="null"]')) node.removeAttribute("title");
+  for (const status of panel.querySelectorAll(".i2v-status")) {
+    put(status, "role", "status");
+    put(status, "aria-live", "polite");
+  }
+}
+
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch { // a page without https, or without the permission
+    const area = element("textarea", { class: "i2v-hidden", readonly: true, "aria-hidden": "true" });
+    const before = document.activeElement;
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    before?.focus?.({ preventScroll: true });
+    return done;
+  }
+}
+
+function handOver(name, bytes) {
+  const url = URL.createObjectURL(blobOf(bytes, "application/octet-stream"));
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser reads it after the click
+}
+
+function render({ model, el }) {
+  const toast = element("div", { class: "i2v i2v-toast", role: "status" });
+  let panel = null, observer = null, timer = null, closed = false, fading = null;
+
+  function tell(text) {
+    toast.textContent = text;
+    toast.classList.add("i2v-shown");
+    clearTimeout(fading);
+    fading = setTimeout(() => toast.classList.remove("i2v-shown"), 2500);
+  }
+
+  // Widgets change many nodes at once, and a run changes some all the time: five times a second is enough.
+  function soon() {
+    timer ??= setTimeout(() => {
+      timer = null;
+      if (panel) nameControls(panel);
+    }, 200);
+  }
+
+  function onKey(event) {
+    if (event.key === "Escape" && !event.defaultPrevented) model.send({ key: "Escape" });
+    keepKeys(event);
+  }
+
+  function attach() {
+    if (closed || panel) return;
+    panel = el.closest(".i2v-panel");
+    if (!panel) return void requestAnimationFrame(attach); // a view is made before it is put into its box
+    panel.classList.add("i2v");
+    panel.addEventListener("keydown", onKey);
+    panel.append(toast);
+    nameControls(panel);
+    observer = new MutationObserver(soon);
+    observer.observe(panel, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["class", "style"] });
+  }
+
+  async function hear(message, buffers) {
+    if (acted.has(message.id)) return;
+    acted.add(message.id);
+    if (message.do === "copy") {
+      const done = await copyText(message.text);
+      model.send({ copied: done });
+      tell(done ? "Copied" : "This page may not copy; select the text and copy it yourself");
+    } else if (message.do === "download") {
+      handOver(message.name, buffers[0]);
+      tell(`${message.name} is saved to your downloads`);
+    }
+  }
+
+  el.classList.add("i2v-shell");
+  const stop = listen(model, { "msg:custom": hear });
+  attach();
+
+  return () => {
+    closed = true;
+    stop();
+    observer?.disconnect();
+    clearTimeout(timer);
+    panel?.removeEventListener("keydown", onKey);
+    toast.remove();
+  };
+}
+
+export default { render };
