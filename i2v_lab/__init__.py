@@ -13,6 +13,7 @@ _NAMES = {
     "pipeline.backends": ["load_pipeline"],
     "pipeline.extension": ["Extension", "ExtensionOptions"],
     "pipeline.mix": ["Mix"],
+    "pipeline.probe": ["Probe", "Trace", "watch"],
     "pipeline.registry": ["extension_names", "list_extensions", "register"],
     "pipeline.stages": ["Stopped"],
     "study.judge": ["judge"],

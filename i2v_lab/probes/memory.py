@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'MIB', 'start_lean', 'start_whole', 'Allocated', 'levels', 'cpu_memory', 'numpy_memory', 'cuda_memory',
-           'torch_memory', 'weight_parts', 'weight_bytes', 'held_bytes', 'MemoryUse', 'MemoryReading', 'MemoryProbe',
-           'draw_stages']
+           'torch_memory', 'weight_parts', 'weight_bytes', 'held_bytes', 'cache_bytes', 'without_caches', 'MemoryUse',
+           'MemoryReading', 'MemoryProbe', 'draw_stages']
 
 # %% ../../nbs/probes/40_memory.ipynb #d69ce901
 import os
@@ -160,7 +160,7 @@ def weight_bytes(target: Any) -> dict[str, int]:  # bytes by part
         out[place] = sum(fresh.values())
     return {place: nbytes for place, nbytes in out.items() if nbytes}
 
-# %% ../../nbs/probes/40_memory.ipynb #1658ccc8
+# %% ../../nbs/probes/40_memory.ipynb #95257769
 def held_bytes(report: Any) -> int:  # what `Extension.report` gives
     "The bytes that an extension says it keeps."
     if not isinstance(report, dict):
@@ -168,20 +168,35 @@ def held_bytes(report: Any) -> int:  # what `Extension.report` gives
     held = [v for k, v in report.items() if k == "bytes" or k.endswith("_bytes") and k != "offloaded_bytes"]
     return sum(v for v in held if isinstance(v, int)) + sum(map(held_bytes, report.values()))
 
-# %% ../../nbs/probes/40_memory.ipynb #09a382f7
+
+def cache_bytes(target: Any) -> dict[str, int]:  # extension: bytes
+    "What the extensions of a pipeline keep now; those that keep nothing are left out."
+    kept = {e.name: held_bytes(e.report()) for e in getattr(target, "extensions", ())}
+    return {name: held for name, held in kept.items() if held}
+
+# %% ../../nbs/probes/40_memory.ipynb #3039ef98
+def without_caches(
+    used: Allocated,
+    growth: int,  # bytes that caches have more than before
+) -> Allocated:
+    "What a stage took, without what it put into caches."
+    cached = max(0, min(growth, used.kept_bytes))  # the peak is at least what was kept
+    return Allocated(used.peak_bytes - cached, used.kept_bytes)
+
+# %% ../../nbs/probes/40_memory.ipynb #d5674444
 @dataclass(frozen=True)
 class MemoryUse:
     "What a stage took."
 
-    peak_bytes: int  # activations at the highest, above the level at the start of the stage
-    kept_bytes: int  # what stayed when it was over
+    peak_bytes: int  # activations at the highest, above the level at the start of the stage, without caches' growth
+    kept_bytes: int  # what stayed when it was over, also in caches
     numpy_bytes: int | None  # peak of numpy and Python; None: not measured
     seconds: float  # of the stage; on a GPU until it was told all it has to do
     device: str  # cpu, cuda: where the activations were measured
     weights: dict[str, int] = field(default_factory=dict)  # part: bytes
     cache: dict[str, int] = field(default_factory=dict)  # extension: bytes it keeps after the stage
 
-
+# %% ../../nbs/probes/40_memory.ipynb #74e237e1
 class MemoryReading(Reading):
     "Memory of a run."
 
@@ -209,51 +224,65 @@ class MemoryReading(Reading):
             )
         return rows
 
-# %% ../../nbs/probes/40_memory.ipynb #7aad4ea3
+# %% ../../nbs/probes/40_memory.ipynb #dab27408
 class MemoryProbe(Probe):
     "Measures activations, weights and caches of every stage and step."
 
     name, Seen, Reading = "memory", MemoryUse, MemoryReading
     numpy_stages = ("decode",)  # where arrays are made, and few other Python objects
 
+    def __init__(self):
+        if not torch.autograd._profiler_enabled():
+            with cpu_memory():  # the profiler complains where its first use is not in the main thread
+                pass
+
     def begin(self, run: Run) -> None:
-        self.used, self.failed = None, None
+        self.used, self.failed, self.target = None, None, run.target
         first = next(iter(run.target.parameters()), None) if isinstance(run.target, nn.Module) else run.target
         self.device = torch.device(getattr(first, "device", None) or "cpu")
         self.weights = weight_bytes(run.target)
         with torch_memory(self.device):  # says now what would go wrong later
             pass
 
-    @contextmanager
-    def around(self, stage: str, step: int) -> Iterator[None]:
-        measured = ExitStack()
-        used = measured.enter_context(torch_memory(self.device))
-        arrays = measured.enter_context(numpy_memory() if stage in self.numpy_stages else nullcontext())
-        start = time.perf_counter()
+# %% ../../nbs/probes/40_memory.ipynb #f3a7f3c2
+@patch
+@contextmanager
+def around(self: MemoryProbe, stage: str, step: int) -> Iterator[None]:
+    cached, measured = sum(cache_bytes(self.target).values()), ExitStack()
+    used = measured.enter_context(torch_memory(self.device))
+    arrays = measured.enter_context(numpy_memory() if stage in self.numpy_stages else nullcontext())
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - start
         try:
-            yield
-        finally:
-            seconds = time.perf_counter() - start
-            try:
-                measured.close()
-            except Exception as e:  # the stage is done, the clip goes on
-                self.failed = e
-            self.used = used, arrays, seconds
+            measured.close()
+            caches = cache_bytes(self.target)
+            self.used = without_caches(used, sum(caches.values()) - cached), arrays, seconds, caches
+        except Exception as e:  # the stage is done, the clip goes on
+            self.failed = e
 
-    def see(self, event: Event, run: Run) -> MemoryUse | None:
-        if self.failed is not None:
-            raise self.failed
-        used, arrays, seconds = self.used
-        cache = {e.name: held_bytes(e.report()) for e in getattr(run.target, "extensions", ())}
-        return MemoryUse(
-            used.peak_bytes,
-            used.kept_bytes,
-            arrays and arrays.peak_bytes,
-            seconds,
-            self.device.type,
-            self.weights,
-            {name: held for name, held in cache.items() if held},
-        )
+
+@patch
+def see(self: MemoryProbe, event: Event, run: Run) -> MemoryUse | None:
+    if self.failed is not None:
+        raise self.failed
+    used, arrays, seconds, caches = self.used
+    return MemoryUse(
+        used.peak_bytes,
+        used.kept_bytes,
+        arrays and arrays.peak_bytes,
+        seconds,
+        self.device.type,
+        self.weights,
+        caches,
+    )
+
+
+@patch
+def end(self: MemoryProbe, run: Run) -> None:
+    self.target = None
 
 # %% ../../nbs/probes/40_memory.ipynb #9d8240e7
 COLOURS = {"weights": "#9a9a9a", "activations": "#3b6fb6", "caches": "#e69f00", "numpy": "#7fb3a6"}

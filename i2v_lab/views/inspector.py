@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PatchView', 'ActionView', 'MemoryView', 'packed', 'MotionView', 'AttentionView']
 
-# %% ../../nbs/views/19_inspector.ipynb #d77cde67
+# %% ../../nbs/views/19_inspector.ipynb #5be5ef3b
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ import traitlets as t
 from ..core.actions import Action
 from ..core.errors import InputError
 from ..probes.action_probs import ActionReading
-from ..pipeline.probe import Reading
 from ..probes.memory import MemoryReading
+from ..probes.motion import MotionReading
 from ..probes.patch_grid import PatchGridReading
 from .attention_view import AttentionView, View
 from .static_files import css, esm
@@ -42,7 +42,18 @@ class PatchView(View):
         if seen.subject is not None:
             shown = np.rint(np.clip(seen.subject, 0, 1).astype(np.float32) * 255).astype(np.uint8)
             subject = dict(subject=shown.tobytes(), subject_grid=shown.shape)
-        names = ("grid", "size", "tokens", "max_tokens", "padded", "cell", "stretch_percent", "found", "share", "facing")
+        names = (
+            "grid",
+            "size",
+            "tokens",
+            "max_tokens",
+            "padded",
+            "cell",
+            "stretch_percent",
+            "found",
+            "share",
+            "facing",
+        )
         facts = {name: getattr(seen, name) for name in names}
         with self.hold_sync():
             self.picture, self.data = picture, facts | subject | dict(text=seen.text)
@@ -95,7 +106,7 @@ def packed(
     top = float(np.abs(field).max()) or 1e-6
     return dict(values=np.rint(field * (127 / top)).astype(np.int8).tobytes(), top=top, shape=list(field.shape))
 
-# %% ../../nbs/views/19_inspector.ipynb #dcbfee7c
+# %% ../../nbs/views/19_inspector.ipynb #bdc5b55c
 class MotionView(View):
     "Where the picture is expected to go, and where it went."
 
@@ -104,7 +115,7 @@ class MotionView(View):
 
     def update(
         self,
-        reading: Reading,
+        reading: MotionReading,
         picture: bytes = b"",  # JPEG
     ) -> None:
         "Show the newest step, and what was observed once the clip is there."
@@ -115,6 +126,7 @@ class MotionView(View):
             data["expected"] = packed(last.motion) | dict(step=steps[-1] if steps else 0)
         if last.observed is not None:
             data["observed"] = packed(last.observed)
+            data["visible"] = None if last.visible is None else last.visible.astype(np.uint8).tobytes()
         with self.hold_sync():
             self.picture, self.data = picture, data
 

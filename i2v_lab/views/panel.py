@@ -37,7 +37,7 @@ from .player import Player
 from .shell import Shell
 from .static_files import jpegs, static_picture
 
-# %% ../../nbs/views/30_panel.ipynb #ac3203c2
+# %% ../../nbs/views/30_panel.ipynb #bdac1e3c
 @dataclass
 class Running:
     "One run in the making."
@@ -65,7 +65,8 @@ class Running:
             facts += [f"{each * (self.steps - self.step):.1f} s left", f"{1 / each:.1f} steps/s"]
         memory = self.trace.readings.get("memory")
         if memory is not None and len(memory):
-            facts.append(f"peak {memory.peak_bytes / 2**20:.0f} MiB")
+            total = lambda row: row["weights_bytes"] + row["peak_bytes"] + row["cache_bytes"]
+            facts.append(f"peak {max(map(total, memory.table())) / 2**20:.0f} MiB")
         return " · ".join(facts)
 
 # %% ../../nbs/views/30_panel.ipynb #24d3537a
@@ -196,7 +197,7 @@ def _repr_mimebundle_(self: Lab, **kwargs) -> dict[str, Any]:
     data = {**data, "image/png": base64.b64encode(self.still()).decode()}
     return (data, *rest) if rest else data
 
-# %% ../../nbs/views/30_panel.ipynb #0fd0eca4
+# %% ../../nbs/views/30_panel.ipynb #f7816242
 @patch
 def run(
     self: Lab,
@@ -259,7 +260,7 @@ def work(self: Lab) -> None:
         now.start = time.perf_counter()
         pipe.use(now.asked["mix"])
         self.controls.mix.attached(pipe.mix.names)
-        self.bar.value, self.bar.max = 0, now.steps
+        self.bar.value, self.bar.max, self.note.value = 0, now.steps, ""
         self.tell(f"running 0/{now.steps}")
         image = now.source if os.path.exists(now.source) else now.picture  # a path travels with the clip
         given = {k: v for k, v in now.asked.items() if k != "mix"}
@@ -305,7 +306,7 @@ def ask_to_stop(self: Lab) -> None:
         self.stop.disabled = True
         self.info_line("stopping after this step")
 
-# %% ../../nbs/views/30_panel.ipynb #6fe9c6da
+# %% ../../nbs/views/30_panel.ipynb #cc892315
 @patch
 def draw(self: Lab) -> None:
     "Show what is newest."
@@ -327,7 +328,9 @@ def draw_views(self: Lab, now: Running, frames: list[bytes] | None = None) -> No
         action_probs=self.actions.update,
         memory=self.memory.update,
         motion=lambda seen: self.motion.update(seen, now.shown),
-        attention=lambda seen: self.attention.update(seen, now.shown, frames) if frames else self.attention.live(seen),
+        attention=lambda seen: (
+            self.attention.update(seen, now.shown, frames) if frames else self.attention.live(seen, now.shown)
+        ),
     )
     for name, update in views.items():
         seen = now.trace.readings.get(name, ())
@@ -347,6 +350,7 @@ def draw_preview(self: Lab, now: Running) -> None:
     if frames is not None:
         now.preview = jpegs(frames)
         self.show_frames(now.preview, now.picture, "preview", f"preview of step {seen[-1].step}/{now.steps}")
+        self.player.playing = True
 
 
 @patch

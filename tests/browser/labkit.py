@@ -115,10 +115,6 @@ class JupyterLab(Served):
             command, port=port, probe=f"/api?token={self.token}", env=env, cwd=self.folder, log=home / "jupyter.log"
         )
 
-    def sessions(self) -> list[dict]:
-        """The notebooks that have a kernel."""
-        return json.load(urllib.request.urlopen(f"{self.url}/api/sessions?token={self.token}", timeout=10))
-
 
 def furnish(folder: Path) -> None:
     """Make a folder that looks like the repository to a notebook in its `nbs`; what is written there stays there."""
@@ -132,12 +128,6 @@ def furnish(folder: Path) -> None:
 class Ears:
     """Everything that a page says when something is wrong with it, and everything that it asks of other machines."""
 
-    # JupyterLab's own, seen on an empty notebook without a widget; a pattern here excuses nothing that we wrote.
-    NOISE = re.compile(
-        r"WebSocket connection to .* failed|favicon"
-        r"|Failed to load resource.*(404|ERR_ABORTED)"  # settings and workspaces that do not exist yet
-    )
-
     def __init__(self, page: Page):
         self.heard: list[str] = []
         page.on("console", self.hear)
@@ -148,7 +138,7 @@ class Ears:
         """Keep all errors, and the warnings of what we and our widgets wrote."""
         place = message.location.get("url", "")
         ours = place.startswith("blob:") or re.search(r"i2v|anywidget", message.text + place)
-        if (message.type == "error" and not self.NOISE.search(message.text)) or (message.type == "warning" and ours):
+        if message.type == "error" or (message.type == "warning" and ours):
             self.heard.append(f"console {message.type}: {message.text} ({place})")
 
     def request(self, url: str) -> None:
@@ -236,7 +226,7 @@ class Notebook:
         """What went wrong without anybody asking: in the page, in a callback, or in a cell."""
         # JupyterLab asks a new kernel for widgets that it cannot have yet, and a restarted one for those it had.
         lost = [text for text in self.page.evaluate("window.lost") if not text.startswith("No such comm")]
-        return self.ears.heard + [f"the kernel said: {text}" for text in lost]
+        return list(dict.fromkeys(self.ears.heard + [f"the kernel said: {text}" for text in lost]))
 
     def story(self) -> str:
         """All that helps to see why a test failed."""
@@ -257,7 +247,7 @@ class Notebook:
 
 
 WATCH = """panel => { const line = panel.querySelector('.i2v-status'); window.said = [];
-    const note = () => { const text = line.innerText.trim(), said = window.said;
+    const note = () => { const text = line.textContent.trim(), said = window.said;
                          if (text && said[said.length - 1] !== text) said.push(text) };
     note(); new MutationObserver(note).observe(line, {childList: true, subtree: true, characterData: true}) }"""
 
@@ -266,10 +256,13 @@ DRAWINGS = """area => { const seen = e => e.checkVisibility({visibilityProperty:
     const colours = c => { const small = new OffscreenCanvas(48, 48), pen = small.getContext('2d');
         pen.drawImage(c, 0, 0, 48, 48); const d = new Uint32Array(pen.getImageData(0, 0, 48, 48).data.buffer);
         return new Set(d).size };
+    const filled = e => { const look = getComputedStyle(e);
+        return !e.children.length && !e.textContent && e.clientWidth * e.clientHeight > 3
+               && (look.backgroundImage !== 'none' || !/^rgba\\(.*, 0\\)$/.test(look.backgroundColor)) };
     const all = q => [...area.querySelectorAll(q)].filter(seen);
     const shapes = s => s.querySelectorAll('path, rect, line, circle, polygon, polyline, image').length;
     return {canvas: all('canvas').filter(c => c.width && c.height).map(colours), svg: all('svg').map(shapes),
-            img: all('img').map(i => i.naturalWidth), video: all('video').map(v => v.src.length)} }"""
+            bars: [all('b, i, div, span').filter(filled).length], img: all('img').map(i => i.naturalWidth)} }"""
 
 CROWDED = """panel => [panel.closest('.jp-OutputArea-output'), panel, ...panel.querySelectorAll('*')].filter(e =>
     e && e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)
@@ -315,8 +308,7 @@ class Panel:
 
     @property
     def path(self) -> Locator:
-        by_placeholder = self.root.get_by_placeholder(re.compile("path"))
-        return self.root.get_by_role("textbox", name="Path", exact=True).or_(by_placeholder).first
+        return self.root.get_by_role("textbox", name="Path", exact=True)
 
     @property
     def tab_content(self) -> Locator:
@@ -373,7 +365,7 @@ class Panel:
 
     def until(self, pattern: str, seconds: float = 30) -> str:
         """Wait for a status; gives its text."""
-        check = "([line, pattern]) => new RegExp(`^(${pattern})$`).test(line.innerText.trim())"
+        check = "([line, pattern]) => new RegExp(`^(${pattern})$`).test(line.textContent.trim())"
         try:
             handle = self.status.element_handle()
             self.page.wait_for_function(check, arg=[handle, pattern], timeout=seconds * 1000, polling=30)
@@ -381,7 +373,7 @@ class Panel:
             raise AssertionError(
                 f"no status {pattern!r} within {seconds:g} s; it said {self.said()}\n{self.notebook.story()}"
             ) from None
-        return self.status.inner_text().strip()
+        return self.status.text_content().strip()
 
     def said(self) -> list[str]:
         """Every status since the panel was found, in order."""
@@ -392,13 +384,11 @@ class Panel:
         before = len(self.said())
         self.generate.click()
         self.page.wait_for_function("n => window.said.length > n", arg=before, polling=30)
-        self.until(DONE, seconds)
+        self.until("done", seconds)
         assert any(s.startswith("running") for s in self.said()[before:]), self.said()
 
     def player_at(self, key: str) -> str:
         """Pause, go to the first (Home) or the last frame (End); gives a mark of the picture that is shown then."""
-        if not self.player.count():  # a video
-            return self.root.locator("video").last.evaluate("v => v.src")
         pause = self.player.get_by_role("button", name="Pause", exact=True)
         if pause.count():
             pause.click()
@@ -407,7 +397,7 @@ class Panel:
         return settled(self.lanes.first)
 
     def drawings(self, area: Locator | None = None) -> dict[str, list[int]]:
-        """What is drawn: colours of each canvas, shapes of each svg, width of each picture, size of each video."""
+        """What is drawn: colours of each canvas, shapes of each svg, coloured bars, width of each picture."""
         return (area or self.root).evaluate(DRAWINGS)
 
     def crowded(self) -> list[str]:
@@ -419,30 +409,21 @@ class Panel:
         return self.root.evaluate(FOCUSED)
 
 
-DONE = r"done( \(.*\))?"
-
-
 def named(name: str) -> re.Pattern:
     """An accessible name; the glyph of an icon counts as a part of it."""
     return re.compile(rf"^\W*{re.escape(name)}$")
 
 
 def alive(drawings: dict[str, list[int]]) -> bool:
-    """Whether something is drawn: a canvas of many colours, an svg of several shapes, or a picture."""
-    least = {"canvas": 8, "svg": 5, "img": 2, "video": 1}
+    """Whether something is drawn: a canvas of many colours, an svg of several shapes, bars, or a picture."""
+    least = {"canvas": 8, "svg": 5, "bars": 5, "img": 2}
     return any(count >= least[kind] for kind, counts in drawings.items() for count in counts)
 
 
-def settled(place: Locator, seconds: float = 5) -> str:
-    """A screenshot's mark, once two in a row are alike."""
-    return wait_for(lambda: (a := mark(place)) == mark(place) and a, seconds, "a picture that stands still")
-
-
-def mark(place: Locator) -> str:
-    """A short name for how something looks now."""
-    import hashlib
-
-    return hashlib.sha256(place.screenshot()).hexdigest()
+def settled(canvas: Locator, seconds: float = 5) -> str:
+    """What a canvas shows, once it stands still."""
+    look = lambda: canvas.evaluate("async c => { await new Promise(requestAnimationFrame); return c.toDataURL() }")
+    return wait_for(lambda: (a := look()) == look() and a, seconds, "a picture that stands still")
 
 
 def wait_for(question: Callable, seconds: float, what: str):

@@ -35,7 +35,7 @@ function render({ model, el }) {
       return element("div", { class: "i2v-belief", "aria-current": chosen && "true" },
         element("span", { class: "i2v-belief-name" }, chosen ? "\u25b8 " : "", name),
         element("span", { class: "i2v-belief-bars" }, ...bars),
-        element("span", { class: "i2v-belief-values" }, kinds.map((kind) => beliefs[kind][k].toFixed(2)).join("  ")));
+        element("span", { class: "i2v-belief-values" }, ...kinds.map((kind) => element("span", {}, beliefs[kind][k].toFixed(2)))));
     });
     const lines = limits.map(([name, at]) => {
       const line = element("i", { class: `i2v-limit i2v-${name}` });
@@ -47,7 +47,9 @@ function render({ model, el }) {
       tick.style.left = `${100 * at}%`;
       return tick;
     });
-    chart.replaceChildren(...rows, element("div", { class: "i2v-limits" }, ...lines),
+    const heads = element("div", { class: "i2v-belief i2v-belief-head" }, element("span"), element("span"),
+      element("span", { class: "i2v-belief-values" }, ...kinds.map((k) => element("span", {}, element("i", { class: `i2v-swatch i2v-${k}`, title: KINDS[k] })))));
+    chart.replaceChildren(heads, ...rows, element("div", { class: "i2v-limits" }, ...lines),
       element("div", { class: "i2v-belief-axis" }, ...axis, element("em", {}, "probability")));
     table.fill(["action", ...kinds.map((k) => KINDS[k])], names.map((name, k) => [name, ...kinds.map((kind) => beliefs[kind][k].toFixed(3))]));
   }

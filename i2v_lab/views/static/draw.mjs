@@ -7,12 +7,15 @@ function shape(tag, attributes = {}, ...children) {
   return node;
 }
 
-// A share as a reader wants it: two figures, and never a 0 that is not one.
-function percent(share) {
+// A share as a reader wants it: two figures, and never a 0 that is not one. What is too small for its byte is below `least`.
+function percent(share, least = 0) {
   const p = 100 * share;
-  if (p > 0 && p < 0.01) return "< 0.01 %";
-  return `${p >= 9.95 ? p.toFixed(0) : p >= 0.995 ? p.toFixed(1) : p.toFixed(2)} %`;
+  if (share === 0 && least > 0) return `<\u00a0${percent(Math.max(least, 0.0001))}`;
+  if (p > 0 && p < 0.01) return "<\u00a00.01\u00a0%";
+  return `${p >= 9.95 ? p.toFixed(0) : p >= 0.995 ? p.toFixed(1) : p.toFixed(2)}\u00a0%`;
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const mib = (bytes) => {
   const m = bytes / 2 ** 20;
@@ -41,7 +44,7 @@ function segmented(label, options, onpick) {
 
 // A list to choose from, with its label in front. Its options are only replaced where they are other ones: an open list stays open.
 function picker(label, onpick) {
-  const select = element("select", { class: "i2v-select", onchange: () => onpick(select.value) });
+  const select = element("select", { class: "i2v-select", "aria-label": label, onchange: () => onpick(select.value) });
   let known = "";
   return {
     node: element("label", { class: "i2v-picker" }, element("span", {}, label), select),

@@ -99,9 +99,12 @@ function render({ model, el }) {
     for (const tile of grid.children) tile.setAttribute("aria-checked", tile.item.key === value);
     roving();
     named();
-    const tile = tiles.get(value);
+    reveal();
+  }
+
+  function reveal() { // only the grid scrolls, never the page
+    const tile = tiles.get(model.get("value"));
     if (!tile || tile.hidden) return;
-    // Only the grid scrolls, never the page.
     const [top, bottom] = [tile.offsetTop, tile.offsetTop + tile.offsetHeight];
     if (top < grid.scrollTop || bottom > grid.scrollTop + grid.clientHeight) grid.scrollTop = top - (grid.clientHeight - tile.offsetHeight) / 2;
   }
@@ -184,6 +187,8 @@ function render({ model, el }) {
     "change:error": () => (error.textContent = model.get("error")),
     "change:label": () => grid.setAttribute("aria-label", model.get("label")),
   });
+  const sized = new ResizeObserver(reveal); // a view is made before it has a place on the page
+  sized.observe(grid);
   grid.setAttribute("aria-label", model.get("label"));
   error.textContent = model.get("error");
   el.append(root);
@@ -193,6 +198,7 @@ function render({ model, el }) {
     closed = true;
     stop();
     seen.disconnect();
+    sized.disconnect();
     for (const [key, tile] of tiles) drop(key, tile);
   };
 }

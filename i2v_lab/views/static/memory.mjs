@@ -4,7 +4,7 @@ const PARTS = [["weights", "weights_bytes"], ["activations", "peak_bytes"], ["ca
 const STAGES = ["encode_image", "encode_prompt", "condition", "denoise", "decode"];
 
 function stepChart(label, unit) {
-  const svg = shape("svg", { role: "img" }), node = element("div", { class: "i2v-steps" }, element("h4", {}, label), svg);
+  const svg = shape("svg", { role: "img" }), node = element("div", { class: "i2v-steps" }, element("h4", {}, `${label}, ${unit}`), svg);
   return {
     node,
     draw(points, of, format) { // [[step, value]]
@@ -16,8 +16,8 @@ function stepChart(label, unit) {
       const text = (at, body, anchor) => shape("text", { ...at, "text-anchor": anchor }, body);
       const parts = marks.flatMap((v) => [shape("path", { class: "i2v-rule", d: `M${left} ${y(v)}H${width - right}` }), text({ x: left - 6, y: y(v) + 4 }, points.length ? String(v) : "", "end")]);
       const every = Math.max(1, Math.ceil((of || 1) / Math.max(2, Math.floor((width - left) / 34))));
-      for (let s = 1; s <= (of || 0); s += every) parts.push(text({ x: x(s), y: height - 14 }, String(s), "middle"));
-      parts.push(text({ x: (left + width - right) / 2, y: height - 1 }, "step", "middle"), text({ x: left - 6, y: height - 14, class: "i2v-unit" }, unit, "end"));
+      for (let s = 1; s <= (of || 0); s += every) parts.push(text({ x: x(s), y: height - 16 }, String(s), "middle"));
+      parts.push(text({ x: (left + width - right) / 2, y: height - 3 }, "step", "middle"));
       if (points.length > 1) parts.push(shape("polyline", { class: "i2v-curve", points: points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ") }));
       for (const [s, v] of points) parts.push(shape("circle", { class: "i2v-dot", cx: x(s), cy: y(v), r: points.length > 40 ? 1.5 : 3 }, shape("title", {}, `step ${s}: ${format(v)}`)));
       svg.replaceChildren(...parts);
@@ -30,7 +30,7 @@ function render({ model, el }) {
   const legend = element("div", { class: "i2v-legend" },
     ...[...PARTS.map(([name]) => name), "numpy"].map((name) => element("span", {}, element("i", { class: `i2v-swatch i2v-${name}` }), name === "numpy" ? "numpy (another allocator, on its own)" : name)));
   const chart = element("div", { class: "i2v-stages", "aria-hidden": "true" });
-  const peaks = stepChart("Activations at the peak of each step", "MiB"), times = stepChart("Time of each step", "ms");
+  const peaks = stepChart("Activations by step", "MiB"), times = stepChart("Time by step", "ms");
   const caption = element("p", { class: "i2v-caption" });
   const table = hiddenTable("Memory and time by stage");
   const root = element("div", { class: "i2v i2v-inspector i2v-memory", role: "group", "aria-label": "Memory" },

@@ -9,9 +9,9 @@ async function decodeLane(lane) {
 
 const frameOf = (lane, t) => lane.frames[Math.min(t, lane.frames.length - 1)];
 
-// Where a picture goes in a box: whole, centred, at most twice its own pixels, so that it never becomes a blur.
-function contain(width, height, bitmap, lane) {
-  const scale = Math.min(width / lane.width, height / lane.height, (2 * bitmap.width) / lane.width);
+// Where a picture goes in a box: whole, centred, at most twice its true size. A preview has fewer pixels and the same place.
+function contain(width, height, lane) {
+  const scale = Math.min(width / lane.width, height / lane.height, 2);
   return [Math.max(1, Math.round(lane.width * scale)), Math.max(1, Math.round(lane.height * scale))];
 }
 
@@ -103,7 +103,7 @@ function render({ model, el }) {
     if (text.textContent !== caption) text.textContent = caption;
     const { clientWidth, clientHeight } = box;
     if (!bitmap || !clientWidth || !clientHeight) return;
-    const [width, height] = contain(clientWidth, clientHeight, bitmap, lane);
+    const [width, height] = contain(clientWidth, clientHeight, lane);
     fitCanvas(canvas, width, height).drawImage(bitmap, 0, 0, width, height);
   }
 
