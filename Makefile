@@ -49,10 +49,12 @@ lab: setup
 demo: setup
 	@$(BIN)/i2v-lab demo
 
-# One thread each: the notebooks run side by side. Offline: nothing may be downloaded.
+# One thread each: the notebooks run side by side. Offline: nothing may be downloaded. The panel is tried in Chromium, which
+# is looked for, and installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
 test: setup
+	@[ "$$I2V_LAB_NO_BROWSER" = 1 ] && [ -z "$$CI" ] || $(BIN)/python tests/tools/browser.py
 	@$(BIN)/nbdev-test
 	@$(BIN)/python -m pytest
 
@@ -78,6 +80,6 @@ package: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache tests/browser/artefacts
 	find i2v_lab nbs tests -name __pycache__ -prune -exec rm -rf {} +
 	find nbs -name .ipynb_checkpoints -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ function nameControls(panel) {
   }
   for (const image of panel.querySelectorAll("img.widget-image:not([alt])")) put(image, "alt", image.title || "");
   for (const node of panel.querySelectorAll('[title="null"]')) node.removeAttribute("title");
+  for (const tab of panel.querySelectorAll(".jupyter-widget-tab > .widget-tab-contents")) put(tab, "role", "tabpanel");
   for (const status of panel.querySelectorAll(".i2v-status")) {
     put(status, "role", "status");
     put(status, "aria-live", "polite");
@@ -80,9 +81,10 @@ function render({ model, el }) {
     }, 200);
   }
 
-  function onKey(event) {
-    if (event.key === "Escape" && !event.defaultPrevented) model.send({ key: "Escape" });
-    keepKeys(event);
+  // ipywidgets' text fields keep their keys to themselves, so Escape is heard on the way in. What uses it for itself, such as
+  // a pinned choice, prevents it on the way, which is known only afterwards.
+  function onEscape(event) {
+    if (event.key === "Escape") setTimeout(() => event.defaultPrevented || model.send({ key: "Escape" }));
   }
 
   function attach() {
@@ -90,7 +92,8 @@ function render({ model, el }) {
     panel = el.closest(".i2v-panel");
     if (!panel) return void requestAnimationFrame(attach); // a view is made before it is put into its box
     panel.classList.add("i2v");
-    panel.addEventListener("keydown", onKey);
+    panel.addEventListener("keydown", onEscape, true);
+    panel.addEventListener("keydown", keepKeys);
     panel.append(toast);
     nameControls(panel);
     observer = new MutationObserver(soon);
@@ -119,7 +122,8 @@ function render({ model, el }) {
     stop();
     observer?.disconnect();
     clearTimeout(timer);
-    panel?.removeEventListener("keydown", onKey);
+    panel?.removeEventListener("keydown", onEscape, true);
+    panel?.removeEventListener("keydown", keepKeys);
     toast.remove();
   };
 }
