@@ -44,7 +44,7 @@ def explain(
             clauses.append(f"{owner}: {e['msg']}")
     return "; and ".join(clauses)
 
-# %% ../../nbs/pipeline/12_extension.ipynb #a6c0ffda
+# %% ../../nbs/pipeline/12_extension.ipynb #53d0f6fa
 STAGES = ("encode_image", "encode_prompt", "condition", "denoise", "decode")
 
 
@@ -60,6 +60,8 @@ class Extension:
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
+        if set(vars(cls)) <= {"__module__", "__doc__"}:
+            return  # a class sent to another process by value begins empty
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", str(cls.name)):
             raise InputError(f"{cls.__name__}.name must be snake_case, such as 'my_extension', got {cls.name!r}")
         if not (isinstance(cls.Options, type) and issubclass(cls.Options, ExtensionOptions)):
