@@ -100,7 +100,7 @@ def serve() -> None:
             )
         send(answers, answer)
 
-# %% ../../nbs/study/45_maker.ipynb #40bdbd4a
+# %% ../../nbs/study/45_maker.ipynb #2d87664a
 class MakerDied(Exception):
     "The process that made a clip is gone: it crashed, was killed, or took too long."
 
@@ -119,7 +119,7 @@ class Maker:
     ) -> Made:
         "Make one clip."
         with self.lock:
-            if self.process is None or self.process.poll() is not None:
+            if self.process is None:
                 self.start()
             return self.ask((picture, trial), seconds)
 
@@ -132,15 +132,16 @@ class Maker:
 
     def ask(self, message: Any, seconds: float | None) -> Any:
         "Send a message, wait for the answer."
-        late = threading.Event()
-        timer = threading.Timer(seconds or 0, lambda: (late.set(), self.kill()))
+        late, process = threading.Event(), self.process
+        timer = threading.Timer(seconds or 0, lambda: (late.set(), process.kill()))
         if seconds:
             timer.start()
         try:
-            send(self.process.stdin, message)
-            good, answer = receive(self.process.stdout)
+            send(process.stdin, message)
+            good, answer = receive(process.stdout)
         except (EOFError, OSError) as e:
-            why = f"it took more than {seconds:g} s" if late.is_set() else f"exit code {self.process.wait()}"
+            code, self.process = process.wait(), None
+            why = f"it took more than {seconds:g} s" if late.is_set() else f"exit code {code}"
             raise MakerDied(f"the process that made the clip is gone: {why}") from e
         finally:
             timer.cancel()
@@ -148,10 +149,9 @@ class Maker:
             raise InputError(answer)
         return answer
 
-    def kill(self) -> None:
+    def close(self) -> None:
         "End the process now, whatever it does."
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    close = kill
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()

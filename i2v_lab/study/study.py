@@ -37,9 +37,9 @@ from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Pipeline, Request, picture_sha256
 from ..pipeline.registry import extension_names
 from ..pipeline.stages import StopLike
-from .metrics import METRICS
-from .journal import Journal, add, fail, facts, read_failures, read_rows, set_fact
+from .journal import Journal, add, facts, fail, read_failures, read_rows, set_fact
 from .maker import Maker, Setup, own_classes
+from .metrics import METRICS
 from .trial import BASELINE, Made, Trial, compared, make, mixes_of
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def load(cls: Study, folder: str | os.PathLike, pipe: Pipeline | None = None) ->
     study.mixes = spec["mixes"]  # as they were; an extension that is gone is missed only where a clip has to be made
     return study
 
-# %% ../../nbs/study/50_study.ipynb #130b9d82
+# %% ../../nbs/study/50_study.ipynb #cf90f7f7
 def make_somewhere(
     setup: Setup,
     picture: np.ndarray,  # uint8 `[H,W,3]`
@@ -239,14 +239,16 @@ def make_somewhere(
     "Make a clip in a maker of this worker; runs on a worker."
     from distributed import get_worker
 
-    idle = vars(get_worker()).setdefault("_i2v_makers", deque())
+    own = vars(get_worker())
+    idle, everyone = own.setdefault("_i2v_idle", deque()), own.setdefault("_i2v_makers", [])
     try:
         maker = idle.popleft()  # of those that no thread is using
     except IndexError:
-        maker = Maker(setup)
-    if maker.setup != setup:
-        maker.close()
-        maker = Maker(setup)
+        maker = None
+    if maker is None or maker.setup != setup:
+        if maker is not None:
+            maker.close()
+        everyone.append(maker := Maker(setup))
     try:
         return maker(picture, trial, seconds)
     except InputError as e:
@@ -256,7 +258,8 @@ def make_somewhere(
 
 
 def close_makers(dask_worker=None) -> None:  # dask hands in the worker
-    "End the processes of a worker."
+    "End the processes of a worker, those at work included."
+    vars(dask_worker).pop("_i2v_idle", None)
     for maker in vars(dask_worker).pop("_i2v_makers", ()):
         maker.close()
 
