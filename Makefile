@@ -5,6 +5,7 @@
 # make readme   write README.md from nbs/index.ipynb
 # make figures  measure what the model card says, and write it
 # make tables   measure what the extensions do, and write it into its notebook (half an hour)
+# make study    measure which extension did what, and write it into its notebook (some minutes)
 # make weights  fetch the training data and train from nothing, with a fixed seed (SEED=0)
 # make package  build the wheel and the source package into dist/
 # make clean    remove .venv and everything that was built; data and clips stay
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport IN_TEST PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab demo test readme figures tables weights package clean
+.PHONY: help setup lab demo test readme figures tables study weights package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -66,6 +67,10 @@ figures: setup
 	$(BIN)/python tests/bench/fill.py
 	$(BIN)/python tests/bench/speed.py
 	$(BIN)/python tests/bench/card.py
+
+study: setup
+	TQDM_DISABLE=1 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/jupyter execute --inplace nbs/tutorials/20_study.ipynb
+	$(BIN)/nbdev-clean
 
 tables: setup
 	TQDM_DISABLE=1 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/jupyter execute --inplace nbs/tutorials/10_extensions_measured.ipynb

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
-           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'Finding', 'look', 'packages_found', 'examine',
-           'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
+           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'study', 'Finding', 'look', 'packages_found',
+           'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
 
 # %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
@@ -491,6 +491,50 @@ def check(name, as_json):
     lines.append(f"{name}: {len(report.checks) - len(failed)} of {len(report.checks)} checks passed")
     _finish(report.to_dict(), "\n".join(lines), as_json)
     if failed:
+        raise SystemExit(1)
+
+# %% ../nbs/90_cli.ipynb #3547a884
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: data/runs/studies/NAME]"
+)
+@click.option(
+    "--workers", type=Number(1, 64), help="Processes that make clips.  [default: one for each core, at most 4]"
+)
+@click.option("--cluster", metavar="ADDRESS", help="Of a dask scheduler, to make the clips on many machines.")
+@click.option("--seconds", type=Number(1, 86400), help="After so long a clip counts as failed.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, an .html file.")
+@as_json_option
+def study(file, out, workers, cluster, seconds, report, as_json):
+    """Make every clip of the study in FILE (YAML), and say which extension did what.
+
+    FILE has images, prompts, and as you like mixes or extensions, seeds, options, baselines.
+    """
+    from i2v_lab.core.files import atomic_path
+    from i2v_lab.core.settings import load_settings
+    from i2v_lab.study.study import read_study
+
+    if report is not None and report.suffix != ".html":
+        raise InputError(f"--report is {str(report)!r}; give a file name that ends in .html")
+    plan = read_study(file, out or load_settings().runs / "studies" / file.stem)
+    click.echo(repr(plan))
+    try:
+        plan.run(workers=workers, cluster=cluster, seconds=seconds)
+    except KeyboardInterrupt:
+        raise click.Abort("stopped; give the same command again to make what is missing") from None
+    table, results = plan.out / "table.csv", plan.results()
+    with atomic_path(table) as draft:
+        results.to_csv(draft, index=False)
+    lines = [*plan.effects().sentences(), *(f"failed: {what}: {why}" for what, why in plan.failures.items())]
+    told = {"rows": len(results), "failed": len(plan.failures), "table": str(table)}
+    if report is not None:
+        from i2v_lab.views.report import report as write_report
+
+        told["report"] = str(write_report(plan, report))
+    lines.append(f"{len(results)} clips in {plan.out}, {len(plan.failures)} failed: {table}")
+    _finish(told, "\n".join(lines), as_json)
+    if plan.failures:
         raise SystemExit(1)
 
 # %% ../nbs/90_cli.ipynb #8d847a23
