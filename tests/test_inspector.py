@@ -13,11 +13,12 @@ from i2v_lab.extensions.reference import TinyPipeline, sample_picture
 from i2v_lab.pipeline.stages import Event
 from i2v_lab.probes.action_probs import ActionProbe
 from i2v_lab.probes.attention import AttentionProbe, AttentionReading, SeenAttention
-from i2v_lab.probes.memory import MemoryProbe
-from i2v_lab.probes.motion import MotionProbe
+from i2v_lab.probes.memory import MemoryProbe, MemoryReading
+from i2v_lab.probes.motion import MotionProbe, MotionReading
 from i2v_lab.probes.patch_grid import PatchGridProbe
 from i2v_lab.views import attention_view, static_files
-from i2v_lab.views.inspector import ActionView, AttentionView, MemoryView, MotionView, PatchView
+from i2v_lab.views.attention_view import AttentionView
+from i2v_lab.views.inspector import ActionView, MemoryView, MotionView, PatchView
 
 VIEWS = {
     "patch_grid": PatchView,
@@ -179,10 +180,84 @@ def test_a_layer_that_kept_rows_only_says_so():
     assert "problem" not in said[2][0]
 
 
-@pytest.mark.parametrize("message", [None, 3, {}, {"ask": {"what": "nothing"}, "id": 1}, {"ask": {"step": 1}, "id": 1}])
-def test_messages_that_make_no_sense_do_no_harm(message):
-    for cls in VIEWS.values():
-        view = cls()
+NONSENSE = [None, 3, {}, {"ask": {"what": "nothing"}, "id": 1}, {"ask": {"step": 1}, "id": 1}]
+
+
+@pytest.mark.parametrize("cls", VIEWS.values())
+@pytest.mark.parametrize("message", NONSENSE)
+def test_messages_that_make_no_sense_do_no_harm(cls, message):
+    view = cls()
+    said = answers_of(view)
+    view.heard(message)
+    assert list(said) == ([1] if isinstance(message, dict) and "ask" in message else []), "a question has one answer"
+    assert all(content["problem"] for content, _ in said.values())
+
+
+def growing(cls, events):
+    """A reading that has one event more each time that somebody looks at it."""
+
+    class Growing(cls):
+        def __init__(self):
+            self.there, self.to_come = [], list(events)
+
+        @property
+        def events(self):
+            self.there += self.to_come[:1]
+            del self.to_come[:1]
+            return self.there
+
+    return Growing()
+
+
+def test_a_map_is_of_the_step_that_it_is_filed_under(watched):
+    """The newest step is asked for while the run makes a newer one."""
+    whole, steps = watched[1].attention, []
+    reading, view = growing(AttentionReading, whole.events), AttentionView()
+    while reading.to_come:
+        view.live(reading)
+        if view.block:
+            row = np.frombuffer(view.block["maps"], np.uint8).reshape(len(whole.cross()), -1)[-1]
+            shown = row / 255 * np.frombuffer(view.block["tops"], np.float32)[-1]
+            apart = {s: np.abs(shown - whole.cross(s)[-1]).max() for s in whole.steps}
+            assert min(apart, key=apart.get) == view.block["step"]
+            steps.append(view.block["step"])
+    assert steps, "no step was seen while the run went on"
+
+
+@pytest.mark.parametrize("seen_before", range(7))
+def test_a_view_speaks_of_one_moment(watched, seen_before):
+    _, trace, _ = watched
+    memory, motion = MemoryView(), MotionView()
+    reading = growing(MemoryReading, trace.memory.events)
+    for _ in range(seen_before):
+        _ = reading.events
+    memory.update(reading)
+    seconds = sum(row["seconds"] for row in memory.data["stages"] if row["stage"] == "denoise")
+    assert sum(step["seconds"] for step in memory.data["steps"]) == pytest.approx(seconds, abs=1e-9)
+
+    reading = growing(MotionReading, trace.motion.events)
+    for _ in range(seen_before % 3):
+        _ = reading.events
+    motion.update(reading)
+    step, top = (motion.data["expected"][key] for key in ("step", "top"))
+    assert motion.data["steps"][-1] == step
+    assert top == pytest.approx(float(np.abs(trace.motion.field(step)).max()))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_cleared_view_is_as_before_the_first_run(watched, name):
+    view, fresh, reading = VIEWS[name](), VIEWS[name](), watched[1].readings[name]
+    state = lambda v: {k: getattr(v, k) for k in v.keys if not k.startswith("_")}  # noqa: E731
+    before = plain(state(fresh)) | {"layout": None}
+    given = {} if name in ("action_probs", "memory") else {"picture": b"a JPEG file"}
+    view.update(reading, **given)
+    run = view.run_number
+    assert plain(state(view)) | {"layout": None} != before
+    view.clear()
+    assert plain(state(view)) | {"layout": None} == before
+    if name in ("motion", "attention"):
         said = answers_of(view)
-        view.heard(message)
-        assert all("problem" in content for content, _ in said.values())
+        view.heard({"ask": dict(run=run, step=1), "id": 1})
+        assert "gone" in said[1][0]["problem"]
+        view.update(reading)
+        assert view.data["run"] > run, "the browser would keep what it has of the run"

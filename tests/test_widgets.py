@@ -155,21 +155,53 @@ def test_a_second_folder_wins_over_a_first_that_still_works(pictures, monkeypatc
     assert [(i["name"], i["thumb"]) for i in gallery.items] == [("new", b"thumb")]
 
 
-def test_a_dropped_file_comes_in_pieces():
-    gallery, got = Gallery(), []
-    gallery.on_file(lambda name, content: got.append((name, content)))
-    say(gallery, dict(kind="file", id="1", name="a.jpg", last=False), b"one ")
-    say(gallery, dict(kind="file", id="2", name="b.jpg", last=True), b"other")
-    say(gallery, dict(kind="file", id="1", name="a.jpg", last=True), b"two")
-    say(gallery, dict(kind="something else"))
-    assert got == [("b.jpg", b"other"), ("a.jpg", b"one two")]
+def piece(gallery, file: str, start: int, content: bytes, *, last: bool = False) -> None:
+    """A piece of a dropped file, as the page sends it."""
+    say(gallery, dict(kind="file", id=file, name=f"{file}.jpg", start=start, last=last), content)
 
 
-def test_a_file_that_is_too_large_is_refused_here_too():
+@pytest.fixture
+def received():
+    """A gallery of small files, and what it has handed over."""
     gallery, got = Gallery(max_bytes=1000), []
-    gallery.on_file(lambda name, content: got.append(name))
-    say(gallery, dict(kind="file", id="1", name="huge.jpg", last=False), b"x" * 1001)
-    assert not got and "huge.jpg is over" in gallery.error
+    gallery.on_file(lambda name, content: got.append((name, content)))
+    return gallery, got
+
+
+def test_a_dropped_file_comes_in_pieces(received):
+    gallery, got = received
+    piece(gallery, "a", 0, b"one ")
+    say(gallery, dict(kind="something else"))
+    piece(gallery, "a", 4, b"two", last=True)
+    assert got == [("a.jpg", b"one two")]
+
+
+def test_a_second_file_overtakes_one_that_is_on_its_way(received):
+    gallery, got = received
+    piece(gallery, "a", 0, b"one ")
+    piece(gallery, "b", 0, b"other ")
+    piece(gallery, "a", 4, b"two", last=True)  # the page had not heard of it
+    piece(gallery, "b", 6, b"one", last=True)
+    assert got == [("b.jpg", b"other one")]
+
+
+def test_an_upload_that_was_broken_off_leaves_nothing(received):
+    gallery, got = received
+    piece(gallery, "a", 0, b"x" * 900)
+    piece(gallery, "b", 0, b"y", last=True)
+    piece(gallery, "c", 1, b"z", last=True)  # its beginning was lost
+    assert got == [("b.jpg", b"y")] and not gallery._arriving[1]
+
+
+def test_a_file_that_is_too_large_is_refused_here_too(received):
+    gallery, got = received
+    piece(gallery, "huge", 0, b"x" * 600)
+    piece(gallery, "huge", 600, b"x" * 600)
+    piece(gallery, "huge", 1200, b"x" * 600, last=True)  # it was sent before the page heard of it
+    assert got == [] and "huge.jpg is over" in gallery.error
+    assert not gallery._arriving[1]
+    piece(gallery, "small", 0, b"x", last=True)
+    assert got == [("small.jpg", b"x")] and not gallery.error
 
 
 @pytest.mark.parametrize(
@@ -182,7 +214,7 @@ def test_what_a_listener_raises_is_shown(raised, told):
 
     gallery = Gallery()
     gallery.on_file(refuse)
-    say(gallery, dict(kind="file", id="1", name="a.jpg", last=True), b"x")
+    piece(gallery, "a", 0, b"x", last=True)
     assert gallery.error == told
 
 

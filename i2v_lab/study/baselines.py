@@ -44,7 +44,7 @@ def camera_motion(
     a, b, dx, dy = camera.T[:, :, None, None]
     return np.stack([a * x - b * y + dx, b * x + a * y + dy], 1).astype(np.float32)
 
-# %% ../../nbs/study/22_baselines.ipynb #72d4787c
+# %% ../../nbs/study/22_baselines.ipynb #0247f486
 KEN_BURNS = 0.15  # how much larger the last frame is
 
 
@@ -56,7 +56,7 @@ def check_frames(
         raise InputError(f"frames is {frames!r}; give a whole number from 2 to 128")
     return frames
 
-
+# %% ../../nbs/study/22_baselines.ipynb #bdcd5344
 def still(
     picture: Any,  # see `load_picture`
     frames: int = 16,
@@ -76,7 +76,7 @@ def ken_burns(
     camera[:, 0] = (1 + KEN_BURNS) ** np.linspace(0, 1, frames) - 1
     return Clip(draw_camera(load_picture(picture), camera), fps, dict(baseline="ken_burns"))
 
-# %% ../../nbs/study/22_baselines.ipynb #8b0049d1
+# %% ../../nbs/study/22_baselines.ipynb #735ad620
 ZOOM = 0.245  # natural logarithm of the scale
 TURN = 13.0  # degrees, clockwise
 PAN = 0.32  # half shorter sides, in a square picture
@@ -100,7 +100,7 @@ def exact_path(
         path[:, 2] = (PAN if action is Action.PAN_LEFT else -PAN) * wide**0.5 * even
     return path
 
-
+# %% ../../nbs/study/22_baselines.ipynb #f5980d9c
 def exact_camera(
     picture: Any,  # see `load_picture`
     action: str | Action,

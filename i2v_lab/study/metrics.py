@@ -115,7 +115,7 @@ def skimage_part(name: str) -> ModuleType:  # of `"metrics"` or `"color"`
 
     return getattr(skimage, name)
 
-# %% ../../nbs/study/20_metrics.ipynb #d3fbcbaf
+# %% ../../nbs/study/20_metrics.ipynb #314fbc76
 LONG = 256  # pixels of a thumbnail's longer side, at most
 
 
@@ -128,7 +128,7 @@ class Look:
     steps: list[Step]  # the judge's steps: flow and the camera's move
     still: bool  # the camera stands still
 
-
+# %% ../../nbs/study/20_metrics.ipynb #2472f89c
 def thumbnails(
     frames: np.ndarray,  # uint8 `[T,H,W,3]`
 ) -> np.ndarray:  # uint8 `[T,h,w,3]`
@@ -247,7 +247,7 @@ def smoothness(
     jerk = np.linalg.norm(np.diff(v, 2, axis=0), axis=2).sum()
     return 1 - float(jerk / (speed[:-2] + 2 * speed[1:-1] + speed[2:]).sum())
 
-# %% ../../nbs/study/20_metrics.ipynb #e13f9c43
+# %% ../../nbs/study/20_metrics.ipynb #292a4cc8
 BLOCK = 5  # cells in a row
 CLEAR = 3  # tolerances: a second layer moves at least so differently from the first
 
@@ -265,7 +265,7 @@ def left_over(
             left = np.where(closer[:, None], second, left)
     return left
 
-
+# %% ../../nbs/study/20_metrics.ipynb #92e0d6a4
 def distortion(
     seen: Look,
 ) -> float | None:  # % of the shorter side; None: no texture

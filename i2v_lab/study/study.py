@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['OPTIONS', 'BASELINES', 'KEYS', 'settings_of', 'named_pictures', 'shrunk', 'meant', 'seeds_of', 'Study',
-           'usual_extensions', 'make_somewhere', 'close_makers', 'engine', 'Here', 'Away', 'Progress', 'Block',
-           'has_exact', 'npy', 'read_study']
+           'usual_extensions', 'plain', 'Crew', 'make_somewhere', 'close_makers', 'engine', 'Here', 'Away', 'Progress',
+           'Block', 'has_exact', 'OtherWeights', 'npy', 'read_study']
 
-# %% ../../nbs/study/50_study.ipynb #1ce93f4f
+# %% ../../nbs/study/50_study.ipynb #2dee03b8
 import glob
 import hashlib
 import io
 import os
-import sqlite3
+import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +39,7 @@ from ..pipeline.pipeline import Pipeline, Request, picture_sha256
 from ..pipeline.registry import extension_names
 from ..pipeline.stages import StopLike
 from .journal import Journal, add, facts, fail, read_failures, read_rows, set_fact
-from .maker import Maker, Setup, own_classes
+from .maker import Maker, MakerDied, Setup, own_classes
 from .metrics import METRICS
 from .trial import BASELINE, Made, Trial, compared, make, mixes_of
 
@@ -159,7 +160,7 @@ def usual_extensions() -> list[str]:
     "Extensions that have a say while a clip is made."
     return [name for name in extension_names() if name != "gradient_checkpointing"]
 
-# %% ../../nbs/study/50_study.ipynb #0845f0bf
+# %% ../../nbs/study/50_study.ipynb #780a33e9
 @patch
 def trials(self: Study) -> list[Trial]:  # the empty mix first in each block
     "All clips of the study."
@@ -192,8 +193,13 @@ def spec(self: Study) -> dict[str, Any]:  # JSON
         settings=self.settings,
         size=self.size,
         baselines=self.baselines,
-        load={k: v for k, v in self.load_options.items() if isinstance(v, (str, int, float, bool, type(None)))},
+        load={k: plain(v) for k, v in self.load_options.items() if isinstance(plain(v), (str, int, float, type(None)))},
     )
+
+
+def plain(value: Any) -> Any:
+    "A path as text."
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 @patch
@@ -201,7 +207,7 @@ def keep_pictures(self: Study) -> None:
     "Put the pictures into the folder, as they are used."
     for name, picture in self.pictures.items():
         path = self.out / "pictures" / f"{name}.png"
-        if not path.exists():
+        if not path.exists() or not np.array_equal(load_picture(path), picture):
             with atomic_path(path) as temporary:
                 Image.fromarray(picture).save(temporary)
 
@@ -229,7 +235,34 @@ def load(cls: Study, folder: str | os.PathLike, pipe: Pipeline | None = None) ->
     study.mixes = spec["mixes"]  # as they were; an extension that is gone is missed only where a clip has to be made
     return study
 
-# %% ../../nbs/study/50_study.ipynb #cf90f7f7
+# %% ../../nbs/study/50_study.ipynb #be596e6b
+class Crew:
+    "The makers that work for one run on one worker."
+
+    def __init__(self):
+        self.idle, self.everyone, self.lock, self.closed = deque(), [], threading.Lock(), False
+
+    @contextmanager
+    def maker(self, setup: Setup) -> Iterator[Maker]:
+        "One that no other thread is using."
+        with self.lock:
+            if self.closed:
+                raise MakerDied("the run has ended")
+            maker = self.idle.popleft() if self.idle else Maker(setup)
+            self.everyone = [m for m in self.everyone if m is not maker] + [maker]
+        try:
+            yield maker
+        finally:
+            self.idle.append(maker)
+
+    def close(self) -> None:
+        "End them all, those at work included."
+        with self.lock:
+            self.closed = True
+            for maker in self.everyone:
+                maker.close()
+
+
 def make_somewhere(
     setup: Setup,
     picture: np.ndarray,  # uint8 `[H,W,3]`
@@ -239,35 +272,24 @@ def make_somewhere(
     "Make a clip in a maker of this worker; runs on a worker."
     from distributed import get_worker
 
-    own = vars(get_worker())
-    idle, everyone = own.setdefault("_i2v_idle", deque()), own.setdefault("_i2v_makers", [])
+    crew = vars(get_worker()).setdefault("_i2v_crews", {}).setdefault(setup.run, Crew())
     try:
-        maker = idle.popleft()  # of those that no thread is using
-    except IndexError:
-        maker = None
-    if maker is None or maker.setup != setup:
-        if maker is not None:
-            maker.close()
-        everyone.append(maker := Maker(setup))
-    try:
-        return maker(picture, trial, seconds)
+        with crew.maker(setup) as maker:
+            return maker(picture, trial, seconds)
     except InputError as e:
         return str(e)
-    finally:
-        idle.append(maker)
 
 
-def close_makers(dask_worker=None) -> None:  # dask hands in the worker
-    "End the processes of a worker, those at work included."
-    vars(dask_worker).pop("_i2v_idle", None)
-    for maker in vars(dask_worker).pop("_i2v_makers", ()):
-        maker.close()
+def close_makers(run: str, dask_worker=None) -> None:  # dask hands in the worker
+    "End what works for a run on a worker; what comes late finds the crew closed."
+    vars(dask_worker).setdefault("_i2v_crews", {}).setdefault(run, Crew()).close()
 
 
 @contextmanager
 def engine(
     workers: int,
     cluster: str | None,  # address of a dask scheduler; None: within this process
+    run: str,  # see `Setup`
 ) -> Iterator[Any]:  # a dask `Client`
     "Connect to those who make the clips."
     try:
@@ -290,7 +312,7 @@ def engine(
         yield client
     finally:
         try:
-            client.run(close_makers)
+            client.run(close_makers, run, on_error="ignore")  # a worker may be gone
         finally:
             client.close()
 
@@ -408,7 +430,30 @@ def missing(self: Study) -> list[Trial]:
         found.append(replace(trial, count=count))
     return found
 
-# %% ../../nbs/study/50_study.ipynb #25a9dfb1
+# %% ../../nbs/study/50_study.ipynb #35839601
+class OtherWeights(InputError):
+    "A folder has clips of another model."
+
+
+@patch
+@contextmanager
+def described(self: Study) -> Iterator[None]:
+    "Keep beside the clips what was asked; if they are of another model, leave what is said there."
+    before = facts(self.journal).get("spec")
+    try:
+        self.keep_pictures()
+    except OSError as e:
+        raise InputError(f"the study cannot be written to {str(self.out)!r}: {e}") from e
+    set_fact(self.journal, "spec", self.spec())
+    try:
+        yield
+    except OtherWeights:
+        set_fact(self.journal, "spec", before)
+        raise
+    if not self.missing():  # a run that was killed right at the end of a block could not do this
+        shutil.rmtree(self.out / "references", ignore_errors=True)
+
+
 @patch
 def run(
     self: Study,
@@ -422,9 +467,7 @@ def run(
     stop: StopLike | None = None,  # looked at between clips
 ) -> "Study":  # itself
     "Make what is missing."
-    with self.journal.driving():
-        set_fact(self.journal, "spec", self.spec())
-        self.keep_pictures()
+    with self.journal.driving(), self.described():
         trials = self.missing()
         if trials and self.pipe is not None:
             self.drive(Here(self.pipe, self.classes), trials, progress, listener, stop)
@@ -433,7 +476,7 @@ def run(
             threads = max(1, (os.cpu_count() or 1) // workers) if cluster is None else 1
             options = dict(self.load_options)
             setup = Setup(options.pop("backend", None), options, threads, own_classes(self.classes))
-            with engine(workers, cluster) as client:
+            with engine(workers, cluster, setup.run) as client:
                 width = workers if cluster is None else max(1, sum(client.nthreads().values()))
                 self.drive(Away(client, setup, width, seconds, retries), trials, progress, listener, stop)
     return self
@@ -495,10 +538,10 @@ def write_down(self: Study, block: Block, trial: Trial, made: "Made | str", rows
         self.same_model(made.about)
         if key not in rows:  # else it was made for its frames only
             row = made.row if trial.is_baseline else compared(made.row, made.frames, block.reference)
-            name = f"clips/{key}.mp4"
-            add(self.journal, key, row | dict(key=key, clip=name), {name: made.video} | files)
+            row |= dict(key=key, clip=f"clips/{key}.mp4")
+            add(self.journal, key, row, {row["clip"]: made.video} | files)
             rows[key], state.row, state.done = row, row, state.done + 1
-    except (OSError, sqlite3.Error) as e:
+    except OSError as e:
         raise InputError(f"the study cannot be written to {str(self.out)!r}: {e}; what was finished is kept") from e
 
 
@@ -518,7 +561,7 @@ def same_model(self: Study, about: dict[str, Any]) -> None:
     if known is None:
         set_fact(self.journal, "about", about)
     elif known.get("weights_sha256") != about.get("weights_sha256") or known.get("backend") != about.get("backend"):
-        raise InputError(f"the study in {str(self.out)!r} was made with other weights; choose another folder")
+        raise OtherWeights(f"the study in {str(self.out)!r} was made with other weights; choose another folder")
 
 # %% ../../nbs/study/50_study.ipynb #7468e7a6
 @patch

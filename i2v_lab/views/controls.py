@@ -34,10 +34,12 @@ def photo_choices() -> list[tuple[str, str]]:  # (name to show, path)
     short = lambda stem: stem.partition("__")[2].removeprefix("erase_").removeprefix("explore_").replace("_", " ")
     return sorted((short(p.stem) or p.stem, str(p)) for p in files)
 
-# %% ../../nbs/views/29_controls.ipynb #4156adb7
+# %% ../../nbs/views/29_controls.ipynb #551a7d19
 def python_call(
     source: str,  # a path; the name of an upload
     asked: Mapping[str, Any],  # what `generate` is given, beside the picture
+    *,
+    is_path: bool = True,
     model: str | None = None,  # a backend's name, None: the one in settings.ini
 ) -> str:
     "The Python that makes the same clip."
@@ -48,12 +50,12 @@ def python_call(
         for part in Mix(asked.get("mix") or {}).parts
     }
     lines.append(f"mix={(mix if any(mix.values()) else list(mix))!r},")
-    note = "" if os.path.exists(source) else "  # the picture that you dropped: give its path"
+    note = "" if is_path else "  # the picture that you dropped: give its path"
     body = "\n".join(f"    {line}" for line in [f"{source!r},{note}", f"{asked.get('prompt', '')!r},", *lines])
     load = f"lab.load_pipeline({model!r})" if model else "lab.load_pipeline()"
     return f"import i2v_lab as lab\n\npipe = {load}\nclip = pipe.generate(\n{body}\n)\n"
 
-# %% ../../nbs/views/29_controls.ipynb #559e422d
+# %% ../../nbs/views/29_controls.ipynb #413c14db
 class Controls:
     "The left column: what a run is asked for."
 
@@ -68,7 +70,8 @@ class Controls:
         self.tell, self.changed = tell, changed
         self.picture: np.ndarray | None = None  # uint8 `[H,W,3]`
         self.source = ""  # its path, or the name of an upload
-        self.uploads: dict[str, bytes] = {}  # the user's own files by name
+        self.is_path = False
+        self.uploads: dict[str, bytes] = {}  # the user's own files by key
         self.restoring = False
         self.build(defaults)
         self.mix = ExtensionManager(changed=lambda: self.changed(), **manager)
@@ -77,7 +80,7 @@ class Controls:
             box.observe(lambda _: self.changed(), "value")
         self.gallery.observe(lambda c: c["new"] and self.choose(c["new"]), "value")
         self.gallery.on_file(self.take)
-        self.path.observe(lambda c: c["new"] and self.use(c["new"], c["new"]), "value")
+        self.path.observe(lambda c: self.type_path(c["new"]), "value")
         self.die.on_click(lambda _: setattr(self.seed, "value", int(np.random.default_rng().integers(10**6))))
 
     def build(self, defaults: Mapping[str, Any]) -> None:
@@ -129,7 +132,7 @@ class Controls:
             head,
         ]
 
-# %% ../../nbs/views/29_controls.ipynb #b057c59f
+# %% ../../nbs/views/29_controls.ipynb #8cafe462
 @patch
 def fill_gallery(self: Controls, choose: str) -> None:  # a part of the path of the photo to begin with
     "Offer the photos, and choose one."
@@ -143,27 +146,56 @@ def fill_gallery(self: Controls, choose: str) -> None:  # a part of the path of 
 @patch
 def take(self: Controls, name: str, content: bytes) -> None:
     "Take a file of the user's; what is no picture is refused before anything changes."
-    picture = load_picture(content)
-    self.uploads[name] = content
-    self.gallery.add(name, name, jpegs(picture[None], side=160)[0])  # which chooses it
+    picture, key = load_picture(content), f"upload {len(self.uploads) + 1}: {name}"
+    self.uploads[key] = content
+    self.gallery.add(name, key, jpegs(picture[None], side=160)[0])  # which chooses it
 
 
 @patch
 def choose(self: Controls, key: str) -> None:  # a path, or the name of an upload
     "A picture of the gallery was chosen."
-    if not self.restoring:
-        self.use(self.uploads.get(key, key), key if key in self.uploads else os.path.relpath(key))
+    if self.restoring:
+        return
+    self.path.value = ""
+    if key in self.uploads:
+        self.use(self.uploads[key], key.partition(": ")[2])
+    else:
+        self.use(key, os.path.relpath(key), is_path=True)
 
 
 @patch
-def use(self: Controls, source, name: str) -> None:  # a path, a file's bytes, or an array
+def type_path(self: Controls, path: str) -> None:
+    "A path was typed: no tile is chosen any more."
+    if path and self.use(path, path, is_path=True):
+        self.mark(None)
+
+
+@patch
+def mark(self: Controls, key: str | None) -> None:
+    "Mark a tile of the gallery without choosing it."
+    self.restoring = True
+    try:
+        self.gallery.value = key
+    finally:
+        self.restoring = False
+
+
+@patch
+def use(
+    self: Controls,
+    source,  # a path, a file's bytes, or an array
+    name: str,
+    is_path: bool = False,
+) -> bool:
     "Make it the picture, or say why it cannot be."
     try:
-        self.picture, self.source = load_picture(source), name
+        self.picture, self.source, self.is_path = load_picture(source), name, is_path
     except InputError as e:
-        return self.tell(str(e))
+        self.tell(str(e))
+        return False
     self.tell("")
     self.changed()
+    return True
 
 
 @patch(as_prop=True)
@@ -181,13 +213,14 @@ def asked(self: Controls) -> dict[str, Any]:
 
 
 @patch
-def restore(self: Controls, picture: np.ndarray, source: str, asked: Mapping[str, Any]) -> None:
-    "Put a picture and settings back on the screen."
-    self.restoring = True
+def restore(self: Controls, picture: np.ndarray, source: str, is_path: bool, asked: Mapping[str, Any]) -> None:
+    "Put a picture and settings back on the screen, all or nothing."
+    Mix(asked["mix"])  # says so where an extension is gone
     keys = [item["key"] for item in self.gallery.items]
-    self.gallery.value = next((k for k in keys if source == (k if k in self.uploads else os.path.relpath(k))), None)
-    self.restoring, self.picture, self.source = False, picture, source
+    same = lambda k: k.partition(": ")[2] == source if k in self.uploads else is_path and os.path.relpath(k) == source
+    self.mark(next(filter(same, keys), None))
+    self.picture, self.source, self.is_path = picture, source, is_path
     self.prompt.value, self.action.value, self.seed.value = asked["prompt"], asked["action"] or "", asked["seed"]
     self.steps.value, self.frames.value = asked["num_inference_steps"], asked["num_frames"]
     self.guidance.value = asked["cfg_scale"]
-    self.mix.value = asked["mix"]
+    self.mix.switch(asked["mix"])

@@ -27,7 +27,7 @@ from i2v_lab.pipeline.registry import (
 )
 from .option_controls import OptionControls
 
-# %% ../../nbs/views/25_extension_manager.ipynb #d9f7a48b
+# %% ../../nbs/views/25_extension_manager.ipynb #9778d6af
 def summary_of(name: str, cls: type[Extension] | None) -> str:
     "What an extension says of itself in one line; for one that is not imported, what its package says."
     if cls is not None:
@@ -43,6 +43,7 @@ class ExtensionRow:
         self.name, self.changed, self.run = name, changed, run
         self.cls: type[Extension] | None = None
         self.controls: OptionControls | None = None
+        self.attached = False  # to the pipeline, now
         small = w.Layout(width="auto")
         self.box = w.Checkbox(description=name, indent=False, layout=w.Layout(width="auto", flex="1 1 auto"))
         self.badge = w.HTML().add_class("i2v-badge")
@@ -61,7 +62,7 @@ class ExtensionRow:
         self.widget = w.VBox([head, self.about.add_class("i2v-hint"), self.problem, self.inner])
         self.widget.add_class("i2v-extension")
         self.wire()
-        self.label(False)
+        self.label()
 
     def wire(self) -> None:
         self.box.observe(lambda _: (self.show(), self.changed()), "value")
@@ -70,15 +71,15 @@ class ExtensionRow:
         self.check.on_click(lambda _: self.run_checks())
         self.reload.on_click(lambda _: self.load_again())
 
-    def label(self, attached: bool) -> None:
+    def label(self) -> None:
         "Say where it comes from, and whether it is attached now."
         place = html.escape(place_of(self.name))
-        self.badge.value = f"{'<b>attached</b> · ' if attached else ''}{place}"
+        self.badge.value = f"{'<b>attached</b> · ' if self.attached else ''}{place}"
         if place == "built-in" and self.cls is None:
             self.load()
         self.about.value = html.escape(summary_of(self.name, self.cls))
 
-# %% ../../nbs/views/25_extension_manager.ipynb #08ea5c9a
+# %% ../../nbs/views/25_extension_manager.ipynb #c9c0a432
 @patch
 def load(self: ExtensionRow) -> bool:  # whether it could be
     "Import the extension, if that has not been done."
@@ -90,7 +91,12 @@ def load(self: ExtensionRow) -> bool:  # whether it could be
         return False
     if cls is not self.cls:
         kept = {} if self.controls is None else self.controls.value
-        self.cls, self.controls = cls, OptionControls(cls.Options, self.changed)
+        try:
+            self.cls, self.controls = cls, OptionControls(cls.Options, self.changed)
+        except Exception as e:  # options that nobody thought of must not keep the panel from opening
+            self.cls, self.controls, self.slot.children = None, None, ()
+            self.tell(f"its options cannot be shown: {type(e).__name__}: {e}")
+            return False
         self.about.value = html.escape(summary_of(self.name, cls))
         try:
             self.fill({k: v for k, v in kept.items() if k in cls.Options.model_fields})
@@ -179,7 +185,7 @@ def run_checks(self: ExtensionRow) -> None:
     self.details.value = True
     self.result.value = "checking" if self.run(work) else "something is running; try again when it is done"
 
-# %% ../../nbs/views/25_extension_manager.ipynb #039a7972
+# %% ../../nbs/views/25_extension_manager.ipynb #a58aba4d
 def in_thread(work: Callable[[], None]) -> bool:
     "Run something in a thread of its own."
     threading.Thread(target=work, daemon=True).start()
@@ -197,6 +203,8 @@ class ExtensionManager:
         save: Callable[[str, str], None] | None = None,  # is given a file's name and its text; None: no button
     ):
         self.on_changed, self.run, self.rows, self.busy = changed, run, {}, False
+        self.lock = threading.RLock()  # cells register, a worker attaches, clicks come on any thread
+        self.problem = ""  # why the mix cannot be made
         auto = w.Layout(width="auto")
         self.note = w.HTML().add_class("i2v-problem")
         self.save = w.Button(description="Save mix", icon="download", tooltip="the mix as YAML", layout=auto)
@@ -212,28 +220,33 @@ class ExtensionManager:
         self.refresh()
         on_change(self.refresh)
 
-    def refresh(self, name: str | None = None) -> None:  # of the extension that changed
-        "Bring the rows up to date."
+# %% ../../nbs/views/25_extension_manager.ipynb #efffc361
+@patch
+def refresh(self: ExtensionManager, name: str | None = None) -> None:  # of the extension that changed
+    "Bring the rows up to date."
+    with self.lock:
         names = extension_names()
-        for gone in [n for n in self.rows if n not in names]:
-            del self.rows[gone]
-        for new in (n for n in names if n not in self.rows):
-            self.rows[new] = ExtensionRow(new, self.changed, self.run)
-        if name in self.rows and (self.rows[name].cls is not None or place_of(name) == "notebook"):
-            self.rows[name].load()
-        for row in self.rows.values():
-            row.label("<b>" in row.badge.value)
-        self.list.children = [self.rows[n].widget for n in names]
-        self.changed()
+        kept = {n: self.rows.get(n) or ExtensionRow(n, self.changed, self.run) for n in names}
+        self.rows = kept  # a new dict: whoever is going through the old one may finish
+        if name in kept and (kept[name].cls is not None or place_of(name) == "notebook"):
+            kept[name].load()
+        for row in kept.values():
+            row.label()
+        self.list.children = [row.widget for row in kept.values()]
+    self.changed()
 
-    @property
-    def value(self) -> dict[str, dict[str, Any]]:
-        "Options by the name of what is on: what `Mix` takes."
-        return {n: r.controls.value for n, r in self.rows.items() if r.box.value and r.controls is not None}
 
-    @value.setter
-    def value(self, mix) -> None:  # whatever `Mix` takes
-        given = Mix(mix).to_dict()
+@patch(as_prop=True)
+def value(self: ExtensionManager) -> dict[str, dict[str, Any]]:
+    "Options by the name of what is on: what `Mix` takes."
+    return {n: r.controls.value for n, r in self.rows.items() if r.box.value and r.controls is not None}
+
+
+@patch
+def switch(self: ExtensionManager, mix) -> None:  # whatever `Mix` takes
+    "Tick what is in a mix, with its options, and nothing else."
+    given = Mix(mix).to_dict()
+    with self.lock:
         self.busy = True
         try:
             for name, row in self.rows.items():
@@ -242,19 +255,20 @@ class ExtensionManager:
                     row.fill(given[name])
         finally:
             self.busy = False
-        self.changed()
+    self.changed()
 
-# %% ../../nbs/views/25_extension_manager.ipynb #fd578cb6
+# %% ../../nbs/views/25_extension_manager.ipynb #30a5c409
 @patch
 def changed(self: ExtensionManager) -> None:
-    "Something was ticked or set: say in each row what does not go together."
+    "Something was ticked or set."
     if self.busy:
         return
-    on = {n: r for n, r in self.rows.items() if r.box.value and r.controls is not None}
+    rows = dict(self.rows)
+    on = {n: r for n, r in rows.items() if r.box.value and r.controls is not None}
     wrong = clashes([r.cls for r in on.values()])
     for name, row in on.items():
         row.tell(wrong.get(name) or row.trouble())
-    for name, row in self.rows.items():
+    for name, row in rows.items():
         if name not in on and row.cls is not None:
             row.tell("")
     self.on_changed()
@@ -262,29 +276,31 @@ def changed(self: ExtensionManager) -> None:
 
 @patch
 def valid(self: ExtensionManager) -> bool:
-    "Whether the mix can be made; if not, why is said beneath the rows."
+    "Whether the mix can be made; if not, `problem` says why, and so do the words beneath the rows."
     try:
         Mix(self.value)
-        self.note.value = ""
-        return True
+        self.problem = ""
     except InputError as e:
-        self.note.value = html.escape(str(e))
-        return False
+        self.problem = str(e)
+    self.note.value = html.escape(self.problem)
+    return not self.problem
 
-
+# %% ../../nbs/views/25_extension_manager.ipynb #e60dab62
 @patch
 def read(self: ExtensionManager, content: bytes, name: str) -> None:
     "Take a mix from the bytes of a YAML file."
     try:
-        self.value = read_mix(content.decode("utf-8-sig") + "\n")
+        self.switch(read_mix(content.decode("utf-8-sig") + "\n"))
         self.note.value = f"{html.escape(name)} is loaded"
     except (InputError, UnicodeDecodeError) as e:
         self.note.value = html.escape(f"{name}: {e}")
 
 
 @patch
-def attached(self: ExtensionManager, names: Iterable[str]) -> None:
+def show_attached(self: ExtensionManager, names: Iterable[str]) -> None:
     "Say which extensions are attached to the pipeline now."
     names = set(names)
-    for name, row in self.rows.items():
-        row.label(name in names)
+    with self.lock:
+        for name, row in self.rows.items():
+            row.attached = name in names
+            row.label()

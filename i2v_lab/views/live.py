@@ -10,25 +10,43 @@ import threading
 import time
 from collections.abc import Callable
 
-# %% ../../nbs/views/27_live.ipynb #9d5035b0
+# %% ../../nbs/views/27_live.ipynb #ed30de2a
 class Job:
-    "Runs one function at a time in a thread; it can be asked to stop."
+    "One piece of work at a time; it can be asked to stop."
 
     def __init__(self):
-        self.stop, self.thread, self.lock = threading.Event(), None, threading.Lock()
+        self.stop, self.lock = threading.Event(), threading.Lock()  # the lock is held while there is work
+        self.thread: threading.Thread | None = None
+        self.what = ""  # a sentence
 
     @property
     def busy(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
+        return self.lock.locked()
 
-    def start(self, work: Callable[[], None]) -> bool:  # False: one is running already
-        with self.lock:  # clicks may come on several threads
-            if self.busy:
-                return False
-            self.stop.clear()
-            self.thread = threading.Thread(target=work, daemon=True)
-            self.thread.start()
-            return True
+    def claim(self, what: str) -> bool:  # False: it is taken, see `what`
+        "Take the job."
+        if not self.lock.acquire(blocking=False):
+            return False
+        self.stop.clear()
+        self.what = what
+        return True
+
+    def go(self, work: Callable[[], None], block: bool = False) -> None:  # block: in this thread
+        "Do what the job was claimed for."
+        self.thread = None if block else threading.Thread(target=self._work, args=(work,), daemon=True)
+        self._work(work) if block else self.thread.start()
+
+    def _work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+    def start(self, work: Callable[[], None], what: str = "something is being done") -> bool:
+        "Claim the job and do the work in a thread."
+        if claimed := self.claim(what):
+            self.go(work)
+        return claimed
 
 # %% ../../nbs/views/27_live.ipynb #84ea4161
 class Pump:

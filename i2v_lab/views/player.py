@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['lane_of', 'Player', 'show_lanes', 'rate_of', 'still_of']
 
-# %% ../../nbs/views/12_player.ipynb #f8baf01b
-import io
+# %% ../../nbs/views/12_player.ipynb #47d36c3d
 from typing import Any
 
 import anywidget

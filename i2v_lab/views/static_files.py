@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['static_text', 'esm', 'css', 'jpegs', 'wrapped', 'static_picture']
 
-# %% ../../nbs/views/10_static_files.ipynb #41885a92
+# %% ../../nbs/views/10_static_files.ipynb #2069db23
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 import i2v_lab
 from ..core.errors import InputError, closest
