@@ -28,11 +28,11 @@ VIEWS = {
     "attention": AttentionView,
 }
 MODULES = {
-    "patch_grid": "patches",
-    "action_probs": "actions",
-    "memory": "memory",
-    "motion": "motion",
-    "attention": "attention",
+    "patch_grid": ["patches"],
+    "action_probs": ["actions"],
+    "memory": ["memory"],
+    "motion": ["motion"],
+    "attention": ["attention_parts", "attention"],
 }
 PROBES = (PatchGridProbe, ActionProbe, MemoryProbe, MotionProbe, AttentionProbe)
 ASKED = {"num_inference_steps": 3, "num_frames": 4}
@@ -105,7 +105,10 @@ def test_a_view_is_one_module_whose_classes_have_a_style(name):
     text, sheet = view._esm, view._css
     assert len(re.findall(r"^export default \{ render \};$", text, re.M)) == 1
     assert not re.search(r"^\s*import\b|https?://(?!www\.w3\.org)", text, re.M)
-    used = set(re.findall(r"i2v-[a-z]+(?:-[a-z]+)*", static_files.static_text(f"{MODULES[name]}.mjs")))
+    drawn = "".join(static_files.static_text(f"{module}.mjs") for module in MODULES[name])
+    names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.M)
+    assert len(names) == len(set(names)), "two joined files use the same name"
+    used = set(re.findall(r"i2v-[a-z]+(?:-[a-z]+)*", drawn))
     assert len(used) > 5
     missing = sorted(c for c in used if not re.search(rf"\.{c}(?![a-z-])", sheet))
     assert not missing, f"no rule for {missing}"

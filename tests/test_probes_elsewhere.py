@@ -1,11 +1,15 @@
 """Attention and memory of models that are not ours: timm, transformers, diffusers; tiny ones with random weights."""
 
+import threading
+import warnings
+from contextlib import contextmanager
+
 import pytest
 import timm
 import torch
 from torch import nn
 
-from i2v_lab.pipeline.probe import watch
+from i2v_lab.pipeline.probe import Probe, Run, Watch, watch
 from i2v_lab.probes.attention import AttentionProbe, attention_layers
 from i2v_lab.probes.memory import MemoryProbe
 
@@ -179,3 +183,59 @@ def test_memory_and_attention_together():
     assert sum(alone.weights.values()) == sum(t.nbytes for t in (*wan.parameters(), *wan.buffers()))
     more = both.memory.last.kept_bytes - alone.kept_bytes
     assert more == both.attention.last.kept_bytes > 0
+
+
+def test_a_call_that_raises_is_left_at_once():
+    """The next one is measured as if nothing had been."""
+    layer = nn.Linear(4, 2)
+    with watch(layer, MemoryProbe) as trace:
+        with pytest.raises(RuntimeError, match="shapes"):
+            layer(torch.ones(1, 3))
+        assert not torch.autograd._profiler_enabled()
+        layer(torch.ones(1, 4))
+    assert trace.problems == {} and [e.step for e in trace.memory] == [2]
+
+
+class Faulty(Probe):
+    """Fails when a stage is left, or keeps a fault to itself."""
+
+    name = "faulty"
+
+    def __init__(self, swallows: bool):
+        self.swallows = swallows
+
+    @contextmanager
+    def around(self, stage, step):
+        try:
+            yield
+        except Exception:
+            if not self.swallows:
+                raise KeyError("another fault") from None
+            return
+        if not self.swallows:
+            raise ValueError("a fault of its own")
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+@pytest.mark.parametrize("filtered", ["ignore", "error"])
+def test_the_fault_of_a_stage_is_the_one_that_is_heard(swallows, filtered):
+    run, watcher = Run(None), Watch([Faulty(swallows)])
+    with warnings.catch_warnings(action=filtered):
+        watcher.begin(run)
+        with pytest.raises(RuntimeError, match="of the stage"), watcher.around(run, "denoise", 1):
+            raise RuntimeError("of the stage")
+        assert watcher.trace.problems == ({} if swallows else {"faulty": "KeyError: 'another fault'"})
+        watcher.begin(run)
+        with watcher.around(run, "denoise", 1):
+            pass
+        assert watcher.trace.problems == ({} if swallows else {"faulty": "ValueError: a fault of its own"})
+
+
+def test_calls_of_other_threads_are_not_watched():
+    layer = nn.Linear(4, 2)
+    with watch(layer, MemoryProbe) as trace:
+        other = threading.Thread(target=layer, args=(torch.ones(1, 4),))
+        other.start()
+        other.join()
+        layer(torch.ones(1, 4))
+    assert trace.problems == {} and [e.step for e in trace.memory] == [1]

@@ -179,18 +179,20 @@ def test_a_dropped_file_comes_in_pieces(received):
 def test_a_second_file_overtakes_one_that_is_on_its_way(received):
     gallery, got = received
     piece(gallery, "a", 0, b"one ")
-    piece(gallery, "b", 0, b"other ")
-    piece(gallery, "a", 4, b"two", last=True)  # the page had not heard of it
-    piece(gallery, "b", 6, b"one", last=True)
-    assert got == [("b.jpg", b"other one")]
+    piece(gallery, "b", 0, b"the ")
+    piece(gallery, "a", 4, b"two", last=True)  # it was under way already
+    piece(gallery, "b", 4, b"other", last=True)
+    assert got == [("b.jpg", b"the other")]
 
 
 def test_an_upload_that_was_broken_off_leaves_nothing(received):
     gallery, got = received
     piece(gallery, "a", 0, b"x" * 900)
     piece(gallery, "b", 0, b"y", last=True)
-    piece(gallery, "c", 1, b"z", last=True)  # its beginning was lost
-    assert got == [("b.jpg", b"y")] and not gallery._arriving[1]
+    piece(gallery, "c", 0, b"z")
+    piece(gallery, "c", 2, b"z", last=True)  # the piece between was lost
+    piece(gallery, "d", 0, b"z", last=True)
+    assert got == [("b.jpg", b"y"), ("d.jpg", b"z")] and not gallery._arriving[1]
 
 
 def test_a_file_that_is_too_large_is_refused_here_too(received):

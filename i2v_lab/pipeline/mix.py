@@ -139,7 +139,7 @@ def _part(item: Any, options: Mapping) -> Part:
         raise InputError(f"the options of {cls.name} must be names with values, got {options!r}")
     return Part(cls, cls.check({str(k): v for k, v in options.items()}))
 
-# %% ../../nbs/pipeline/16_mix.ipynb #ce152f6a
+# %% ../../nbs/pipeline/16_mix.ipynb #8e85fa5f
 LARGEST = 64 * 1024  # bytes of YAML
 _KEY = "enabled_extensions"
 
@@ -211,6 +211,9 @@ def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
     if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
         raise InputError(f"{where}, line {lines[_KEY]}: {_KEY} must be a list of names, got {enabled!r}")
     blocks = {k: v for k, v in found.items() if k != _KEY}
+    for name in enabled:
+        if name not in extension_names():
+            raise InputError(f"{where}, line {lines[_KEY]}: {closest(name, extension_names(), 'extension')}")
     for name in blocks:
         if name not in enabled:
             known = name in extension_names()

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Inside', 'AttentionProbe', 'AttentionReading', 'SeenAttention', 'shares', 'kept_shares', 'first_turns', 'only']
 
-# %% ../../nbs/probes/20_attention.ipynb #dfd83d3c
+# %% ../../nbs/probes/20_attention.ipynb #ac9643bb
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Inside:
     heard: int = 0  # fused attentions so far
     around: bool = False  # a layer inside was called
 
-# %% ../../nbs/probes/20_attention.ipynb #80b0f116
+# %% ../../nbs/probes/20_attention.ipynb #a61b33f1
 class AttentionProbe(Probe):
     "Keeps queries and keys of attention layers, or chosen rows and columns of their maps."
 
@@ -60,15 +61,14 @@ class AttentionProbe(Probe):
         self._fresh()
 
     def _fresh(self) -> None:
-        self.target, self.waiting = None, None
+        self.thread = None  # of the stage that is listened to
         self.here, self.full, self.stack, self.turns, self.failed = False, False, [], Counter(), None
         self.storages, self.calls, self.left_out, self.unseen = {}, [], [], []
 
-# %% ../../nbs/probes/20_attention.ipynb #26311fae
+# %% ../../nbs/probes/20_attention.ipynb #74560d6c
 @patch
 def begin(self: AttentionProbe, run: Run) -> None:
     self._fresh()
-    self.target = run.target
     found, self.unseen = attention_layers(run.target)
     for name, module in chosen_layers(found, self.wanted).items():
         self.hooks.append(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
@@ -79,7 +79,7 @@ def begin(self: AttentionProbe, run: Run) -> None:
 def end(self: AttentionProbe, run: Run) -> None:
     for hook in self.hooks:
         hook.remove()
-    self.hooks, self.storages, self.calls, self.target, self.waiting = [], {}, [], None, None
+    self.hooks, self.storages, self.calls = [], {}, []
 
 
 @patch
@@ -87,10 +87,7 @@ def end(self: AttentionProbe, run: Run) -> None:
 def around(self: AttentionProbe, stage: str, step: int) -> Iterator[None]:
     self.calls, self.left_out = [], []
     self.turns.clear()
-    self.here = not step or self.steps is None or step in self.steps
-    if self.waiting is not None:
-        self._enter(*self.waiting)
-        self.waiting = None
+    self.thread, self.here = threading.get_ident(), not step or self.steps is None or step in self.steps
     try:
         yield
     finally:
@@ -98,11 +95,10 @@ def around(self: AttentionProbe, stage: str, step: int) -> Iterator[None]:
         while self.stack:  # interrupted: the hook after the layer was not called
             self._leave(self.stack[-1].module)
 
-# %% ../../nbs/probes/20_attention.ipynb #67adacb6
+# %% ../../nbs/probes/20_attention.ipynb #757fe70d
 @patch
 def _enter(self: AttentionProbe, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
-    if not self.here:
-        self.waiting = (name, module, args, kwargs) if module is self.target else None  # its stage begins next
+    if not self.here or threading.get_ident() != self.thread:
         return
     for inside in self.stack:
         inside.around = True
@@ -114,7 +110,7 @@ def _enter(self: AttentionProbe, name: str, module: nn.Module, args: tuple, kwar
 
 @patch
 def _leave(self: AttentionProbe, module: nn.Module, *_) -> None:
-    if not self.stack or self.stack[-1].module is not module:
+    if threading.get_ident() != self.thread or not self.stack or self.stack[-1].module is not module:
         return  # it was never entered
     left = self.stack.pop()
     if not self.stack:
@@ -122,15 +118,18 @@ def _leave(self: AttentionProbe, module: nn.Module, *_) -> None:
     if not left.heard and not left.around:
         self.unseen.append(left.name)
 
-# %% ../../nbs/probes/20_attention.ipynb #d095296a
+# %% ../../nbs/probes/20_attention.ipynb #bcd57bcd
 @patch
 def _heard(self: AttentionProbe, *args, **kwargs) -> None:
-    inside = self.stack[-1]
-    inside.heard += 1
-    if self.failed is not None or inside.turn not in self.passes:
+    if self.failed is not None:
         return
-    name = inside.name + (f"#{inside.heard}" if inside.heard > 1 else "") + (f"@{inside.turn}" if inside.turn else "")
     try:
+        inside = self.stack[-1]
+        inside.heard += 1
+        if inside.turn not in self.passes:
+            return
+        again = f"#{inside.heard}" if inside.heard > 1 else ""
+        name = inside.name + again + (f"@{inside.turn}" if inside.turn else "")
         kept = None if self.full else self._kept(name, inside, heard_call(*args, **kwargs, batch=self.batch))
         self.calls.append(kept) if kept else self.left_out.append(name)
     except Exception as e:

@@ -86,7 +86,33 @@ def parts(self: AttentionReading, step=None, layer=None, head=None, *, stage=Non
     of_parts = partial(reduce, pattern="q (t p) -> q p", reduction="sum", p=len(self._told().parts))
     return self._over("self", of_parts, stage=stage, step=step, layer=layer, head=head)
 
-# %% ../../nbs/probes/19_attention_figures.ipynb #41317cab
+# %% ../../nbs/probes/19_attention_figures.ipynb #3729275f
+@patch
+def encoder_calls(
+    self: AttentionReading, layer: str | None = None, *, stage: str | None = None, step: int | None = None
+) -> list[dict[str, Any]]:  # one layer, or None: all
+    "The self-attention layers over a picture."
+    return only(self._calls(stage, step, "encode_image"), None if layer is None else [layer], "self")
+
+
+@patch
+def patch_tokens(
+    self: AttentionReading,
+    layer: str | None = None,  # None: the first one
+    *,
+    stage: str | None = None,  # None: `encode_image`
+    step: int | None = None,
+    grid: tuple[int, int] | None = None,  # (rows, cols); None: of the layout, or square
+) -> tuple[tuple[int, int], int]:  # (rows, cols), and how many tokens come before the patches
+    "Where the patches of a picture are among the tokens of its encoder."
+    count = self.encoder_calls(layer, stage=stage, step=step)[0]["queries"]
+    side = int(count**0.5)
+    r, c = grid or (self.layout.grid if self.layout else (side, side))
+    if r * c > count:
+        raise InputError(f"a grid of {r} x {c} patches, but the layer has {count} tokens; pass its grid")
+    return (r, c), count - r * c
+
+# %% ../../nbs/probes/19_attention_figures.ipynb #cba2619b
 @patch
 def patches(
     self: AttentionReading,
@@ -101,12 +127,8 @@ def patches(
     "What one patch of the picture reads of the others."
     if layer is None and head is not None:
         raise InputError(f"head={head} of which layer? name it in layer; the rollout goes through all of them")
-    call = only(self._calls(stage, step, "encode_image"), None if layer is None else [layer], "self")[0]
-    side = int(call["queries"] ** 0.5)
-    r, c = grid or (self.layout.grid if self.layout else (side, side))
-    first = call["queries"] - r * c
-    if first < 0:
-        raise InputError(f"a grid of {r} x {c} patches, but the layer has {call['queries']} tokens; pass its grid")
+    call = self.encoder_calls(layer, stage=stage, step=step)[0]
+    (r, c), first = self.patch_tokens(layer, stage=stage, step=step, grid=grid)
     query = first + within(place[0], r, "row")[0] * c + within(place[1], c, "column")[0]
     if layer is None:
         share = self.rollout(query, stage=stage, step=step)

@@ -65,7 +65,7 @@ def own_classes(classes: Mapping[str, type[Extension]]) -> tuple[type[Extension]
     offered_here = offered()
     return tuple(cls for name, cls in classes.items() if name not in offered_here)
 
-# %% ../../nbs/study/45_maker.ipynb #f74294a3
+# %% ../../nbs/study/45_maker.ipynb #9f17cfac
 def prepared(setup: Setup) -> Pipeline:
     "Load the pipeline and make a first, small clip: the first one is always slow."
     import torch
@@ -112,6 +112,7 @@ def serve() -> None:
             except Exception as e:
                 answer = False, told(e)
             send(answers, answer)
+    os._exit(0)  # the listener still reads, which a regular exit would wait for
 
 
 def told(error: Exception) -> str:

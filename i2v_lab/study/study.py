@@ -563,7 +563,7 @@ def same_model(self: Study, about: dict[str, Any]) -> None:
     elif known.get("weights_sha256") != about.get("weights_sha256") or known.get("backend") != about.get("backend"):
         raise OtherWeights(f"the study in {str(self.out)!r} was made with other weights; choose another folder")
 
-# %% ../../nbs/study/50_study.ipynb #7468e7a6
+# %% ../../nbs/study/50_study.ipynb #5044606c
 @patch
 def results(self: Study) -> "DataFrame":
     "One row for each finished clip."
@@ -573,12 +573,12 @@ def results(self: Study) -> "DataFrame":
     rows = {k: row for k, row in read_rows(self.journal).items() if k in trials}
     table = pd.DataFrame([rows[k] for k in trials if k in rows])
     first = ["image", "prompt", "mix", "seed", "asked", "judged", "seconds", "peak_bytes"]
-    for name in (n for n in [*first, *METRICS] if n not in table):
+    names = [*dict.fromkeys([*first, *METRICS]), "action", "decided_by", "clip", "key"]
+    for name in (n for n in names if n not in table):
         table[name] = None
     sizes = pd.Series([self.pictures[i].shape[:2] for i in table["image"]], index=table.index, dtype=object)
     table["flops"] = table.groupby([table["mix"], sizes])["flops"].transform("first") if len(table) else None
-    names = [*dict.fromkeys([*first, *METRICS]), "action", "decided_by", "clip", "key"]
-    return table[[n for n in names if n in table]]
+    return table[names]
 
 
 @patch(as_prop=True)

@@ -92,11 +92,11 @@ def one_map(
         out["frames"], out["frame_tops"] = as_bytes(of_frames(chosen(own), frames))
     return out
 
-# %% ../../nbs/views/18_attention_view.ipynb #04b80411
+# %% ../../nbs/views/18_attention_view.ipynb #b9a034ea
 class AttentionView(View):
     "What tokens read, and who reads them."
 
-    _esm = esm("common", "draw", "attention")
+    _esm = esm("common", "draw", "attention_parts", "attention")
     _css = css("theme", "inspector")
 
     frames = t.List(t.Bytes(), help="the clip, JPEG files").tag(sync=True)

@@ -34,7 +34,7 @@ def photo_choices() -> list[tuple[str, str]]:  # (name to show, path)
     short = lambda stem: stem.partition("__")[2].removeprefix("erase_").removeprefix("explore_").replace("_", " ")
     return sorted((short(p.stem) or p.stem, str(p)) for p in files)
 
-# %% ../../nbs/views/29_controls.ipynb #551a7d19
+# %% ../../nbs/views/29_controls.ipynb #c3d5153f
 def python_call(
     source: str,  # a path; the name of an upload
     asked: Mapping[str, Any],  # what `generate` is given, beside the picture
@@ -53,7 +53,7 @@ def python_call(
     note = "" if is_path else "  # the picture that you dropped: give its path"
     body = "\n".join(f"    {line}" for line in [f"{source!r},{note}", f"{asked.get('prompt', '')!r},", *lines])
     load = f"lab.load_pipeline({model!r})" if model else "lab.load_pipeline()"
-    return f"import i2v_lab as lab\n\npipe = {load}\nclip = pipe.generate(\n{body}\n)\n"
+    return f"import i2v_lab as lab\n\npipe = {load}\nclip = pipe.generate(\n{body}\n)\nclip\n"
 
 # %% ../../nbs/views/29_controls.ipynb #413c14db
 class Controls:

@@ -1,55 +1,24 @@
 // Point at something at left; at right stands what it reads, or who reads it.
 
 const WAYS = { decoder: ["reads", "is read by"], encoder: ["reads", "is read by", "rollout"] };
-const floats = (value) => new Float32Array(bytesOf(value).slice().buffer); // a copy: views of four bytes must start at one of four
 
-function render({ model, el }) {
-  // What is chosen. `frame` and `part` read in the decoder, `key` is read there (a patch or a word); `patch` is a patch of the encoder.
+// What is chosen, and what there is to choose from. `frame` and `part` read in the decoder, `key` is read there (a patch or a
+// word); `patch` is a patch of the encoder.
+function choiceOf(model) {
   const now = { way: "reads", frame: null, part: null, key: null, patch: null, encoderLayer: null, encoderHead: -1, pinned: false };
-  let run = null, known = new Map(), waiting = null, questions = 0, closed = false;
-
-  // ---- the page
-  const source = segmented("Whose attention", [["decoder", "Decoder"], ["encoder", "Image encoder"]], (value) => setTrait(model, "source", value));
-  const way = segmented("Direction", [["reads", "reads"], ["is read by", "is read by"], ["rollout", "rollout", "through all layers, Abnar and Zuidema 2020: a proxy, no explanation"]], (value) => { now.way = value; draw(); });
-  const layers = picker("Layer", (value) => { if (decoding()) setTrait(model, "layer", value); else now.encoderLayer = +value; draw(); });
-  const heads = picker("Head", (value) => { if (decoding()) setTrait(model, "head", +value); else now.encoderHead = +value; draw(); });
-  const steps = picker("Step", (value) => setTrait(model, "step", +value));
-  const left = easel("point here"), right = easel("the answer");
-  const leftTitle = element("h4"), rightTitle = element("h4"), pin = element("span", { class: "i2v-pin" });
-  left.node.setAttribute("tabindex", "0");
-  left.node.setAttribute("role", "group");
-  left.node.classList.add("i2v-pointable");
-  const scale = scaleBar();
-  const parts = element("div", { class: "i2v-chips", role: "group", "aria-label": "Part of the frame" });
-  const slider = element("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Frame", oninput: () => { now.frame = +slider.value; draw(); } });
-  const count = element("span", { class: "i2v-count" });
-  const film = element("div", { class: "i2v-film" });
-  const frames = element("div", { class: "i2v-frames" }, element("div", { class: "i2v-tools" }, slider, count), film, parts);
-  const keys = element("div", { class: "i2v-chips", role: "group", "aria-label": "Word that is read" });
-  const words = element("div", { class: "i2v-chips" }), groups = element("p", { class: "i2v-groups" });
-  const bars = element("div", { class: "i2v-bars", role: "img" }), barsTitle = element("h5");
-  const table = element("table", { class: "i2v-matrix" });
-  const caption = element("p", { class: "i2v-caption" }), spoken = element("span", { class: "i2v-hidden", "aria-live": "polite" });
-  const say = announcer(spoken);
-  const answers = element("div", { class: "i2v-answers" }, groups, words, barsTitle, bars);
-  right.node.append(table);
-  const root = element("div", { class: "i2v i2v-inspector i2v-attention", role: "group", "aria-label": "Attention" },
-    element("div", { class: "i2v-tools" }, source.node, way.node, element("span", { class: "i2v-pickers" }, layers.node, heads.node, steps.node)),
-    element("div", { class: "i2v-pair" },
-      element("div", { class: "i2v-side" }, element("div", { class: "i2v-title" }, leftTitle, pin), left.node, frames, keys),
-      element("div", { class: "i2v-side" }, rightTitle, right.node, scale.node, answers)),
-    caption, spoken);
-
-  // ---- what there is
   const decoding = () => model.get("source") === "decoder";
   const facts = () => model.get("data")[model.get("source")] || {};
   const layout = () => model.get("data").layout;
   const grid = () => (decoding() ? layout()?.grid : facts().grid) || layout()?.grid || [1, 1];
-  const shownStep = () => { const all = facts().steps || []; return all.includes(model.get("step")) ? model.get("step") : all[all.length - 1]; };
-  const layerNumber = () => (decoding() ? (facts().layers || []).indexOf(model.get("layer")) + 1 : clamp(now.encoderLayer ?? Infinity, 0, (facts().layers || [0]).length - 1));
-  const head = () => { const h = decoding() ? model.get("head") : now.encoderHead; return h < (facts().heads || 0) ? h : -1; };
   const tokens = () => [...layout().words, ...layout().others];
-  const nameOf = (key) => { const [rows, cols] = grid(), n = rows * cols; return key < n ? `patch ${Math.floor(key / cols) + 1}, ${(key % cols) + 1}` : tokens()[key - n]; };
+  const step = () => { const all = facts().steps || []; return all.includes(model.get("step")) ? model.get("step") : all[all.length - 1]; };
+  const layer = () => (decoding() ? (facts().layers || []).indexOf(model.get("layer")) + 1 : clamp(now.encoderLayer ?? Infinity, 0, (facts().layers || [0]).length - 1));
+  const head = () => { const h = decoding() ? model.get("head") : now.encoderHead; return h < (facts().heads || 0) ? h : -1; };
+
+  function nameOf(key) {
+    const [rows, cols] = grid(), n = rows * cols;
+    return key < n ? `patch ${Math.floor(key / cols) + 1}, ${(key % cols) + 1}` : tokens()[key - n];
+  }
 
   function settle() { // choose something to begin with, and nothing that is not there
     const [rows, cols] = grid(), l = layout(), middle = Math.floor(rows / 2) * cols + Math.floor(cols / 2);
@@ -61,351 +30,324 @@ function render({ model, el }) {
     if (now.key == null || now.key >= l.grid[0] * l.grid[1] + tokens().length) now.key = middle;
   }
 
-  // ---- maps: those that came, and those that are asked for, one at a time
-  function keep(block, step) {
-    const maps = bytesOf(block.maps), tops = floats(block.tops), [L, H] = [block.layers.length, block.heads.length];
-    const framed = block.frames ? bytesOf(block.frames) : null, frameTops = framed && floats(block.frame_tops), q = tops.length / (L * H);
-    const cut = (all, k, parts) => all.subarray((k * all.length) / parts, ((k + 1) * all.length) / parts);
-    block.layers.forEach((layer, i) => block.heads.forEach((h, j) => {
-      const k = i * H + j;
-      known.set(`d ${step} ${layer} ${h}`, { q, maps: cut(maps, k, L * H), tops: cut(tops, k, L * H), frames: framed && cut(framed, k, L * H), frameTops: framed && cut(frameTops, k, L * H) });
-    }));
+  function where() { // in words
+    const f = facts(), h = head(), k = layer();
+    const name = !decoding() ? `layer ${f.layers[k]}` : k ? `layer ${f.layers[k - 1]}` : `mean of ${f.layers.length} layers`;
+    return `${name}, ${h < 0 ? `mean of ${f.heads} heads` : `head ${h}`}${decoding() ? `, step ${step()}/${f.of}` : ""}`;
   }
 
-  function need(name, question) { // the map, or undefined while it is on its way
-    if (known.has(name)) return known.get(name);
-    if (!waiting || Date.now() - waiting.since > 8000) {
-      waiting = { name, since: Date.now(), id: ++questions };
-      model.send({ ask: { run, ...question }, id: waiting.id });
-    }
-  }
+  return { now, decoding, facts, layout, grid, tokens, step, layer, head, nameOf, settle, where };
+}
 
-  function answered(message, buffers) {
-    if (!waiting || message?.id !== waiting.id) return; // of an earlier run, or too late
-    const { name } = waiting;
-    waiting = null;
-    if (message.problem) known.set(name, { problem: message.problem });
-    else if (name.startsWith("d")) keep({ ...message, maps: buffers[0], tops: buffers[1], frames: buffers[2], frame_tops: buffers[3] }, message.step);
-    else known.set(name, { maps: bytesOf(buffers[0]), tops: floats(buffers[1]) });
-    draw();
-  }
+// ---- the page
 
-  const rowOf = (maps, tops, k, m) => Float32Array.from({ length: m }, (_, i) => (maps[k * m + i] / 255) * tops[k]);
-  const columnOf = (maps, tops, k, m) => Float32Array.from(tops, (top, i) => (maps[i * m + k] / 255) * top);
+function attentionPage(model, choice, draw) {
+  const { now, decoding, layout } = choice;
+  const choose = (changes) => { Object.assign(now, changes); draw(); };
+  const source = segmented("Whose attention", [["decoder", "Decoder"], ["encoder", "Image encoder"]], (value) => setTrait(model, "source", value));
+  const way = segmented("Direction", [["reads", "reads"], ["is read by", "is read by"], ["rollout", "rollout", "through all layers, Abnar and Zuidema 2020: a proxy, no explanation"]], (value) => choose({ way: value }));
+  const layers = picker("Layer", (value) => { if (decoding()) setTrait(model, "layer", value); else now.encoderLayer = +value; draw(); });
+  const heads = picker("Head", (value) => { if (decoding()) setTrait(model, "head", +value); else now.encoderHead = +value; draw(); });
+  const steps = picker("Step", (value) => setTrait(model, "step", +value));
+  const left = easel("point here"), right = easel("the answer"), leftTitle = element("h4"), rightTitle = element("h4"), pin = element("span", { class: "i2v-pin" });
+  left.node.setAttribute("tabindex", "0");
+  left.node.setAttribute("role", "application"); // a screen reader hands on the arrow keys there, and nowhere else
+  left.node.classList.add("i2v-pointable");
+  right.image.classList.add("i2v-grey");
+  const slider = element("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Frame", oninput: () => choose({ frame: +slider.value }) });
+  const count = element("span", { class: "i2v-count" });
+  const film = clipFilm(model, (frame) => choose({ frame }));
+  const parts = choiceChips("Part of the frame", (part) => choose({ part, pinned: true }));
+  const keys = choiceChips("Word that is read", (k) => choose({ key: layout().grid[0] * layout().grid[1] + k, pinned: true }));
+  const scale = scaleBar(), groups = element("p", { class: "i2v-groups" }), words = shareChips(), bars = frameBars(), table = readerTable();
+  const caption = element("p", { class: "i2v-caption" }), spoken = element("span", { class: "i2v-hidden", "aria-live": "polite" });
+  const frames = element("div", { class: "i2v-frames" }, element("div", { class: "i2v-tools" }, slider, count), film.node, parts.node);
+  const answers = element("div", { class: "i2v-answers" }, groups, words.node, bars.title, bars.node);
+  right.node.append(table.node);
+  const root = element("div", { class: "i2v i2v-inspector i2v-attention", role: "group", "aria-label": "Attention" },
+    element("div", { class: "i2v-tools" }, source.node, way.node, element("span", { class: "i2v-pickers" }, layers.node, heads.node, steps.node)),
+    element("div", { class: "i2v-pair" },
+      element("div", { class: "i2v-side" }, element("div", { class: "i2v-title" }, leftTitle, pin), left.node, frames, keys.node),
+      element("div", { class: "i2v-side" }, rightTitle, right.node, scale.node, answers)),
+    caption, spoken);
+  return { root, source, way, layers, heads, steps, left, right, leftTitle, rightTitle, pin, slider, count, film, parts, keys, scale, groups, words, bars, table, caption, frames, answers, say: announcer(spoken) };
+}
 
-  function decoderMap() {
-    const [step, layer, h] = [shownStep(), layerNumber(), head() + 1];
-    return step && need(`d ${step} ${layer} ${h}`, { what: "decoder", step, layer, head: h });
-  }
-
-  function encoderShares() {
-    const [rows, cols] = grid(), n = rows * cols, [layer, h, patch] = [layerNumber(), head(), now.patch];
-    if (now.way !== "rollout" && facts().whole) {
-      const map = need(`e ${layer} ${h}`, { what: "encoder", layer, head: h });
-      return !map || map.problem ? map : { shares: (now.way === "reads" ? rowOf : columnOf)(map.maps, map.tops, patch, n) };
-    }
-    const question = { what: "patch", way: now.way, patch, ...(now.way === "rollout" ? {} : { layer, head: h }) };
-    const map = need(`p ${JSON.stringify(question)}`, question);
-    return !map || map.problem ? map : { shares: rowOf(map.maps, map.tops, 0, n) };
-  }
-
-  // ---- drawing
-  let painted = 0; // milliseconds of the last drawing, for those who measure
-  function draw() {
-    if (closed) return;
-    const began = performance.now(), data = model.get("data"), f = facts(), there = Boolean(f.layers);
-    settle();
-    source.set(model.get("source"));
-    way.set(now.way);
-    way.allow("rollout", !decoding());
-    const common = prefixOf(f.layers || []);
-    const short = (f.layers || []).map((name) => name.slice(common.length));
-    if (decoding()) {
-      layers.fill([["", "mean of all"], ...(f.layers || []).map((name, k) => [name, short[k]])], there && f.layers.includes(model.get("layer")) ? model.get("layer") : "");
-      steps.fill([["0", "newest"], ...(f.steps || []).map((s) => [String(s), String(s)])], (f.steps || []).includes(model.get("step")) ? String(model.get("step")) : "0");
-    } else layers.fill(now.way === "rollout" ? [["-", "all"]] : short.map((name, k) => [String(k), name]), now.way === "rollout" ? "-" : String(layerNumber()));
-    heads.fill(now.way === "rollout" ? [["-1", "mean of all"]] : [["-1", "mean of all"], ...Array.from({ length: f.heads || 0 }, (_, h) => [String(h), String(h)])], now.way === "rollout" ? "-1" : String(head()));
-    steps.node.hidden = !decoding();
-    left.picture(leftPicture());
-    right.picture(model.get("picture"));
-    right.image.classList.add("i2v-grey");
-    pin.textContent = now.pinned ? "pinned; Esc lets go" : "";
-    left.say(there ? "" : f.problem || (decoding() ? "What each part of each frame reads. Press Generate." : "What each patch of the picture reads. Press Generate."));
-    const reverse = decoding() && now.way === "is read by", forward = decoding() && !reverse;
-    frames.hidden = !forward;
-    keys.hidden = !reverse;
-    scale.node.classList.toggle("i2v-off", !there);
-    answers.hidden = !forward;
-    answers.classList.toggle("i2v-off", !there);
-    table.hidden = !reverse;
-    right.sheet.hidden = reverse;
-    if (!there) blank();
-    else if (forward) drawReads();
-    else if (reverse) drawReadBy();
-    else drawEncoder();
-    painted = performance.now() - began;
-    root.dataset.painted = painted.toFixed(2);
-  }
-
-  const leftPicture = () => {
+// The frames of the clip, or their numbers where it is not there yet.
+function clipFilm(model, go) {
+  let shown = null, total = 0;
+  const film = filmStrip("i2v-film", null, go, (button, t) => {
     const clip = model.get("frames");
-    return decoding() && now.way === "reads" && clip.length ? clip[Math.min(now.frame ?? 0, clip.length - 1)] : model.get("picture");
-  };
-  const leaf = (names) => names.map((n) => n.split("."));
-  function prefixOf(names) { // what all names begin with, up to a dot
-    if (names.length < 2) return "";
-    const [first, ...rest] = leaf(names), k = first.findIndex((part, i) => i === first.length - 1 || rest.some((other) => other[i] !== part));
-    return first.slice(0, k).map((part) => `${part}.`).join("");
+    button.replaceChildren(clip.length ? element("img", { alt: "", src: URL.createObjectURL(blobOf(clip[Math.min(t, clip.length - 1)])) }) : String(t + 1));
+  });
+  function set(frames) {
+    const clip = model.get("frames");
+    if (shown === clip && total === frames) return;
+    [shown, total] = [clip, frames];
+    for (const image of film.node.querySelectorAll("img")) URL.revokeObjectURL(image.src);
+    film.fill(frames);
   }
+  return { node: film.node, mark: film.mark, set, clear: () => set(0) };
+}
 
-  function blank() {
-    leftTitle.textContent = "Point at something";
-    rightTitle.textContent = "What it reads";
-    right.say("\u00a0");
-    scale.set("0", "\u2013");
-    caption.textContent = "Share of attention: all that a token reads sums to 1.";
-    groups.textContent = barsTitle.textContent = "\u00a0";
-    slider.disabled = true;
-    for (const node of [left.svg, right.svg, parts, words, keys, bars, film, table]) node.replaceChildren();
-    built = {};
-  }
+function prefixOf(names) { // what all names begin with, up to a dot
+  if (names.length < 2) return "";
+  const [first, ...rest] = names.map((name) => name.split("."));
+  const k = first.findIndex((part, i) => i === first.length - 1 || rest.some((other) => other[i] !== part));
+  return first.slice(0, k).map((part) => `${part}.`).join("");
+}
 
-  // Rows of buttons and cells are made once for a layout; after that only their texts and colours change.
-  let built = {};
-  function build(name, key, make) {
-    if (built[name] === key) return;
-    built[name] = key;
-    make();
-  }
-  const shaded = (node, share, top) => node.style.setProperty("--share", `${Math.round(100 * clamp(share / top, 0, 1))}%`);
-  const told = (text) => { caption.textContent = text; };
-  const even = (m, top) => `1/${m} would be even${1 / m < top ? " (the mark on the scale)" : ", more than anything here"}`;
-  function where() {
-    const f = facts(), n = f.heads, h = head(), every = layerNumber();
-    const layer = decoding() ? (every ? `layer ${f.layers[every - 1]}` : `mean of ${f.layers.length} layers`) : `layer ${f.layers[every]}`;
-    const at = decoding() ? `, step ${shownStep()}/${f.of}` : "";
-    return `${layer}, ${h < 0 ? `mean of ${n} heads` : `head ${h}`}${at}`;
-  }
+// ---- drawing: what all ways have in common, and then one function for each way
 
-  function drawReads() {
-    const l = layout(), [rows, cols] = l.grid, n = rows * cols, T = l.frames, P = l.parts.length, q = now.frame * P + now.part, names = tokens();
-    leftTitle.textContent = "Point at a part of a frame";
-    left.node.setAttribute("aria-label", `${l.parts[now.part]} of frame ${now.frame + 1} of ${T}. Left and right arrow: frame; up and down: part; Enter pins, Escape lets go`);
-    slider.disabled = false;
-    slider.max = T - 1;
-    slider.value = now.frame;
-    slider.setAttribute("aria-valuetext", `frame ${now.frame + 1} of ${T}`);
-    count.textContent = `frame ${now.frame + 1} / ${T}`;
-    drawFilm(T);
-    build("parts", l.parts.join(), () => parts.replaceChildren(...l.parts.map((name, k) => element("button", { type: "button", class: "i2v-chip", onclick: () => { now.part = k; now.pinned = true; draw(); } }, name))));
-    [...parts.children].forEach((b, k) => b.setAttribute("aria-pressed", String(k === now.part)));
-    drawBoxes(l);
+function drawTools(model, choice, page) {
+  const { now, decoding, layer, head } = choice, { layers = [], heads = 0, steps = [] } = choice.facts(), rolled = now.way === "rollout";
+  const common = prefixOf(layers), short = layers.map((name) => name.slice(common.length));
+  page.source.set(model.get("source"));
+  page.way.set(now.way);
+  page.way.allow("rollout", !decoding());
+  if (rolled) page.layers.fill([["-", "all"]], "-");
+  else if (!decoding()) page.layers.fill(short.map((name, k) => [String(k), name]), String(layer()));
+  else page.layers.fill([["", "mean of all"], ...layers.map((name, k) => [name, short[k]])], layers.includes(model.get("layer")) ? model.get("layer") : "");
+  page.heads.fill([["-1", "mean of all"], ...Array.from({ length: rolled ? 0 : heads }, (_, h) => [String(h), String(h)])], rolled ? "-1" : String(head()));
+  page.steps.node.hidden = !decoding();
+  if (decoding()) page.steps.fill([["0", "newest"], ...steps.map((s) => [String(s), String(s)])], steps.includes(model.get("step")) ? String(model.get("step")) : "0");
+}
 
-    const map = decoderMap(), title = `${l.parts[now.part]} of frame ${now.frame + 1} reads`;
-    rightTitle.textContent = capital(title);
-    if (!map || map.problem) return hold(map);
-    const m = n + names.length, row = rowOf(map.maps, map.tops, q, m), sum = (from, to) => row.subarray(from, to).reduce((a, b) => a + b, 0);
-    const top = Math.max(...row.subarray(0, n)), least = map.tops[q] / 510; // half a step of the byte
-    right.say("");
-    heat(right.canvas, row, rows, cols, top);
-    right.svg.replaceChildren();
-    right.canvas.setAttribute("aria-label", `what it reads of the picture: at most ${percent(top)} of one patch`);
-    scale.set("0", percent(top), 1 / m / top, `the mark: 1/${m}, an even share`);
-    const [picture, prompt, other] = [sum(0, n), sum(n, n + l.words.length), sum(n + l.words.length, m)];
-    groups.textContent = `Of it: picture ${percent(picture)}, words ${percent(prompt, least)}${l.others.length ? `, ${l.others.join(", ")} ${percent(other, least)}` : ""}`;
-    drawWords(words, names, row.subarray(n), l.words.length, least);
-    if (map.frames) drawBars(rowOf(map.frames, map.frameTops, q, T));
-    else {
-      barsTitle.textContent = "Self-attention was not seen";
-      bars.replaceChildren();
-      built.bars = null;
-    }
-    told(`${where()}. Share of attention; ${even(m, top)}.`);
-    say(`${title}: picture ${percent(picture)}, words ${percent(prompt, least)}`);
-  }
+function drawPictures(model, choice, page, there) {
+  const { now, decoding, facts } = choice, clip = model.get("frames"), reverse = decoding() && now.way === "is read by", forward = decoding() && !reverse;
+  page.left.picture(forward && clip.length ? clip[Math.min(now.frame ?? 0, clip.length - 1)] : model.get("picture"));
+  page.right.picture(model.get("picture"));
+  page.left.say(there ? "" : facts().problem || `What each ${decoding() ? "part of each frame" : "patch of the picture"} reads. Press Generate.`);
+  page.left.canvas.style.opacity = 0;
+  page.pin.textContent = there && now.pinned ? "pinned; Esc lets go" : "";
+  page.frames.hidden = !forward;
+  page.keys.node.hidden = !reverse;
+  page.scale.node.classList.toggle("i2v-off", !there);
+  page.answers.hidden = !forward;
+  page.answers.classList.toggle("i2v-off", !there);
+  page.table.node.hidden = !reverse;
+  page.right.sheet.hidden = reverse;
+}
 
-  function hold(map) { // it is on its way, or cannot be had
-    told(map?.problem ? `Not to be had: ${map.problem}.` : "Asking Python \u2026");
-    if (map?.problem) right.say(map.problem);
-  }
+function drawNothing(page) {
+  page.leftTitle.textContent = "Point at something";
+  page.rightTitle.textContent = "What it reads";
+  page.left.node.setAttribute("aria-label", "Nothing to point at yet");
+  page.right.canvas.setAttribute("aria-label", "nothing yet");
+  page.right.say("\u00a0");
+  page.scale.set("0", "\u2013");
+  page.caption.textContent = "Share of attention: all that a token reads sums to 1.";
+  page.groups.textContent = page.count.textContent = "\u00a0";
+  page.slider.disabled = true;
+  page.left.svg.replaceChildren();
+  page.right.svg.replaceChildren();
+  page.bars.clear("\u00a0");
+  for (const part of [page.parts, page.words, page.keys, page.film, page.table]) part.clear();
+}
 
-  function drawFilm(T) {
-    const clip = model.get("frames"), n = Math.min(16, T), pick = Array.from({ length: n }, (_, k) => Math.round((k * (T - 1)) / Math.max(1, n - 1)));
-    if (built.film !== clip || built.T !== T) {
-      [built.film, built.T] = [clip, T];
-      for (const image of film.querySelectorAll("img")) URL.revokeObjectURL(image.src);
-      film.replaceChildren(...pick.map((t) => element("button", { type: "button", tabindex: -1, "data-frame": t, "aria-label": `Go to frame ${t + 1}`, title: `frame ${t + 1}`, onclick: () => { now.frame = t; draw(); } },
-        clip.length ? element("img", { alt: "", src: URL.createObjectURL(blobOf(clip[Math.min(t, clip.length - 1)])) }) : String(t + 1))));
-    }
-    const near = pick.reduce((best, t) => (Math.abs(t - now.frame) < Math.abs(best - now.frame) ? t : best), 0);
-    for (const b of film.children) b.toggleAttribute("aria-current", +b.dataset.frame === near);
-  }
+function hold(page, map) { // it is on its way, or cannot be had
+  page.caption.textContent = map?.problem ? `Not to be had: ${map.problem}.` : "Asking Python \u2026";
+  if (map?.problem) page.right.say(map.problem);
+}
 
-  function drawBoxes(l) {
-    left.svg.setAttribute("viewBox", "0 0 1 1");
-    const at = (box) => [box[0], box[1], box[2] - box[0], box[3] - box[1]];
-    const thin = l.boxes.flatMap((box, k) => (box && k !== now.part ? outline(...at(box), false) : []));
-    const own = l.boxes[now.part];
-    left.svg.replaceChildren(...thin, ...(own ? outline(...at(own)) : []));
-    left.canvas.setAttribute("aria-label", `frame ${now.frame + 1}`);
-    left.canvas.style.opacity = 0;
-  }
+const evenly = (m, top) => `1/${m} would be even${1 / m < top ? " (the mark on the scale)" : ", more than anything here"}`;
+const setScale = (page, m, top) => page.scale.set("0", percent(top), 1 / m / top, `the mark: 1/${m}, an even share`);
 
-  function drawWords(node, names, shares, prompt, least) {
-    build("words", names.join("\n"), () => node.replaceChildren(...names.map((name, k) =>
-      element("span", { class: `i2v-chip${k >= prompt ? " i2v-other" : ""}` }, name, element("small")))));
-    const top = Math.max(...shares, 1e-9);
-    [...node.children].forEach((chip, k) => {
-      chip.lastChild.textContent = percent(shares[k], least);
-      shaded(chip, shares[k], top);
-    });
-  }
+function drawBoxes(svg, boxes, part) {
+  const at = (box) => [box[0], box[1], box[2] - box[0], box[3] - box[1]];
+  svg.setAttribute("viewBox", "0 0 1 1");
+  svg.replaceChildren(...boxes.flatMap((box, k) => (box && k !== part ? outline(...at(box), false) : [])), ...(boxes[part] ? outline(...at(boxes[part])) : []));
+}
 
-  function drawBars(shares) {
-    const T = shares.length, top = Math.max(...shares), most = shares.indexOf(top);
-    build("bars", T, () => bars.replaceChildren(...Array.from({ length: T }, () => element("b", {}, element("i"))), element("em")));
-    bars.style.setProperty("--even", `${(100 / T / top).toFixed(1)}%`);
-    for (let t = 0; t < T; t++) {
-      const bar = bars.children[t];
-      bar.firstChild.style.height = `${(100 * shares[t]) / top}%`;
-      bar.title = `frame ${t + 1}: ${percent(shares[t])}`;
-      bar.toggleAttribute("data-own", t === now.frame);
-    }
-    barsTitle.textContent = `Frames (self-attention): most of frame ${most + 1}, ${percent(top)}`;
-    bars.setAttribute("aria-label", `shares of frames 1 to ${T}; most of frame ${most + 1}, ${percent(top)}; its own, ${now.frame + 1}, ${percent(shares[now.frame])}`);
-  }
+function drawPatch(svg, [rows, cols], patch) { // null: none
+  svg.setAttribute("viewBox", `0 0 ${cols} ${rows}`);
+  svg.replaceChildren(...(patch == null ? [] : outline(patch % cols, Math.floor(patch / cols), 1, 1)));
+}
 
-  function drawReadBy() {
-    const l = layout(), [rows, cols] = l.grid, n = rows * cols, T = l.frames, P = l.parts.length, names = tokens(), m = n + names.length;
-    leftTitle.textContent = "Point at a patch, or choose a word";
-    left.node.setAttribute("aria-label", `${nameOf(now.key)}. Arrow keys move over the patches; Enter pins, Escape lets go`);
-    build("keys", names.join("\n"), () => keys.replaceChildren(...names.map((name, k) => element("button", { type: "button", class: "i2v-chip", onclick: () => { now.key = n + k; now.pinned = true; draw(); } }, name))));
-    [...keys.children].forEach((b, k) => b.setAttribute("aria-pressed", String(n + k === now.key)));
-    drawPatch(now.key < n ? now.key : null);
-    rightTitle.textContent = `${now.key < n ? "This patch" : `\u201c${nameOf(now.key)}\u201d`} is read by`;
-    const map = decoderMap();
-    if (!map || map.problem) return hold(map);
-    right.say("");
-    const shares = columnOf(map.maps, map.tops, now.key, m), top = Math.max(...shares, 1e-12);
-    build("table", `${T} ${l.parts.join()}`, () => {
-      const headRow = element("tr", {}, element("th", {}, "frame"), ...Array.from({ length: T }, (_, t) => element("th", { scope: "col" }, T <= 16 || t % Math.ceil(T / 16) === 0 ? String(t + 1) : "")));
-      table.replaceChildren(element("caption", { class: "i2v-hidden" }, "Share that each part of each frame reads of it"), element("thead", {}, headRow),
-        element("tbody", {}, ...l.parts.map((name) => element("tr", {}, element("th", { scope: "row" }, name), ...Array.from({ length: T }, () => element("td", {}, element("span", { class: "i2v-hidden" })))))));
-    });
-    l.parts.forEach((name, p) => {
-      const cells = table.tBodies[0].rows[p].cells;
-      for (let t = 0; t < T; t++) {
-        const share = shares[t * P + p], cell = cells[t + 1], text = percent(share, map.tops[t * P + p] / 510);
-        cell.style.background = `rgb(${CIVIDIS[Math.round(255 * clamp(share / top, 0, 1))].join(" ")})`;
-        cell.title = `${name}, frame ${t + 1}: ${text}`;
-        cell.firstChild.textContent = text;
-      }
-    });
-    scale.set("0", percent(top), 1 / m / top, `the mark: 1/${m}, an even share`);
-    const most = shares.indexOf(top);
-    told(`${where()}. Share of attention that each token of the decoder gives to ${nameOf(now.key)}; ${even(m, top)}.`);
-    say(`${nameOf(now.key)} is read most by ${l.parts[most % P]} of frame ${Math.floor(most / P) + 1}, ${percent(top)}`);
-  }
+function drawFrameTools({ now, layout }, page) {
+  const { frames: T, parts, boxes } = layout(), place = `frame ${now.frame + 1} of ${T}`;
+  page.leftTitle.textContent = "Point at a part of a frame";
+  page.left.node.setAttribute("aria-label", `${parts[now.part]} of ${place}. Left and right arrow: frame; up and down: part; Enter pins, Escape lets go`);
+  page.left.canvas.setAttribute("aria-label", `frame ${now.frame + 1}`);
+  page.slider.disabled = false;
+  page.slider.max = T - 1;
+  page.slider.value = now.frame;
+  page.slider.setAttribute("aria-valuetext", place);
+  page.count.textContent = `frame ${now.frame + 1} / ${T}`;
+  page.film.set(T);
+  page.film.mark(now.frame);
+  page.parts.set(parts, now.part);
+  drawBoxes(page.left.svg, boxes, now.part);
+}
 
-  function drawPatch(patch) {
-    const [rows, cols] = grid();
-    left.canvas.style.opacity = 0;
-    left.svg.setAttribute("viewBox", `0 0 ${cols} ${rows}`);
-    left.svg.replaceChildren(...(patch == null ? [] : outline(patch % cols, Math.floor(patch / cols), 1, 1)));
-  }
+function drawReads(choice, page, maps) {
+  const { now } = choice, l = choice.layout(), names = choice.tokens(), [rows, cols] = l.grid, n = rows * cols, m = n + names.length;
+  const q = now.frame * l.parts.length + now.part, title = `${l.parts[now.part]} of frame ${now.frame + 1} reads`;
+  drawFrameTools(choice, page);
+  page.rightTitle.textContent = capital(title);
+  const map = maps.decoder(choice.step(), choice.layer(), choice.head() + 1);
+  if (!map || map.problem) return hold(page, map);
+  const row = rowOf(map.maps, map.tops, q, m), sum = (from, to) => row.subarray(from, to).reduce((a, b) => a + b, 0);
+  const top = Math.max(...row.subarray(0, n)), least = map.tops[q] / 510; // half a step of the byte
+  page.right.say("");
+  heat(page.right.canvas, row, rows, cols, top);
+  page.right.svg.replaceChildren();
+  page.right.canvas.setAttribute("aria-label", `what it reads of the picture: at most ${percent(top)} of one patch`);
+  setScale(page, m, top);
+  const prompt = l.words.length, read = `picture ${percent(sum(0, n))}, words ${percent(sum(n, n + prompt), least)}`;
+  page.groups.textContent = `Of it: ${read}${l.others.length ? `, ${l.others.join(", ")} ${percent(sum(n + prompt, m), least)}` : ""}`;
+  page.words.set(names, prompt, row.subarray(n), least);
+  if (map.frames) page.bars.set(rowOf(map.frames, map.frameTops, q, l.frames), now.frame);
+  else page.bars.clear("Self-attention was not seen");
+  page.caption.textContent = `${choice.where()}. Share of attention; ${evenly(m, top)}.`;
+  page.say(`${title}: ${read}`);
+}
 
-  function drawEncoder() {
-    const [rows, cols] = grid(), n = rows * cols, name = `patch in row ${Math.floor(now.patch / cols) + 1}, column ${(now.patch % cols) + 1}`;
-    leftTitle.textContent = "Point at a patch";
-    left.node.setAttribute("aria-label", `${name}. Arrow keys move; Enter pins, Escape lets go`);
-    drawPatch(now.patch);
-    rightTitle.textContent = now.way === "is read by" ? "Patches that read it" : now.way === "rollout" ? "It reads, through all layers" : "It reads";
-    const found = encoderShares();
-    if (!found || found.problem) return hold(found);
-    const top = Math.max(...found.shares, 1e-12), sum = found.shares.reduce((a, b) => a + b, 0), total = facts().queries;
-    right.say("");
-    heat(right.canvas, found.shares, rows, cols, top);
-    right.canvas.setAttribute("aria-label", `${rightTitle.textContent}: at most ${percent(top)}`);
-    right.svg.setAttribute("viewBox", `0 0 ${cols} ${rows}`);
-    right.svg.replaceChildren(...outline(now.patch % cols, Math.floor(now.patch / cols), 1, 1));
-    scale.set("0", percent(top), 1 / total / top, `the mark: 1/${total}, an even share`);
-    const rest = now.way === "is read by" ? "" : ` ${percent(sum)} of it goes to patches${total > n ? `, the rest to ${total - n} token${total - n > 1 ? "s" : ""} without a place` : ""}.`;
-    told(now.way === "rollout"
-      ? `Rollout through ${facts().layers.length} layers, heads averaged: a proxy, no explanation.${rest} ${capital(even(total, top))}.`
-      : `${where()}. Share of attention${now.way === "is read by" ? " that each patch gives to this one" : ""}.${rest} ${capital(even(total, top))}.`);
-    say(`${name}: ${right.canvas.getAttribute("aria-label")}`);
-  }
+function drawReadBy(choice, page, maps) {
+  const { now, nameOf } = choice, l = choice.layout(), names = choice.tokens(), n = l.grid[0] * l.grid[1], m = n + names.length, P = l.parts.length;
+  page.leftTitle.textContent = "Point at a patch, or choose a word";
+  page.left.node.setAttribute("aria-label", `${nameOf(now.key)}. Arrow keys move over the patches; Enter pins, Escape lets go`);
+  page.keys.set(names, now.key - n);
+  drawPatch(page.left.svg, l.grid, now.key < n ? now.key : null);
+  page.rightTitle.textContent = `${now.key < n ? "This patch" : `\u201c${nameOf(now.key)}\u201d`} is read by`;
+  const map = maps.decoder(choice.step(), choice.layer(), choice.head() + 1);
+  if (!map || map.problem) return hold(page, map);
+  const shares = columnOf(map.maps, map.tops, now.key, m), top = Math.max(...shares, 1e-12), most = shares.indexOf(top);
+  page.right.say("");
+  page.table.set(l.parts, l.frames, shares, map.tops, top);
+  setScale(page, m, top);
+  page.caption.textContent = `${choice.where()}. Share of attention that each token of the decoder gives to ${nameOf(now.key)}; ${evenly(m, top)}.`;
+  page.say(`${nameOf(now.key)} is read most by ${l.parts[most % P]} of frame ${Math.floor(most / P) + 1}, ${percent(top)}`);
+}
 
-  // ---- pointing
-  function point(event) {
-    if (!facts().layers) return;
-    const [x, y] = left.at(event), [rows, cols] = grid();
-    if (decoding() && now.way === "reads") {
-      const size = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
-      const inside = layout().boxes.map((box, k) => [box, k]).filter(([box]) => box && x >= box[0] && x < box[2] && y >= box[1] && y < box[3]).sort((a, b) => size(a[0]) - size(b[0]));
-      if (inside.length) now.part = inside[0][1];
-    } else now[decoding() ? "key" : "patch"] = Math.floor(y * rows) * cols + Math.floor(x * cols);
+function encoderShares(choice, maps) { // from the whole map if it can be sent; or else the one row or column is asked for
+  const { now } = choice, [rows, cols] = choice.grid(), n = rows * cols, [layer, head] = [choice.layer(), choice.head()], rolled = now.way === "rollout";
+  const whole = !rolled && choice.facts().whole;
+  const map = whole ? maps.encoder(layer, head) : maps.patch({ way: now.way, patch: now.patch, ...(rolled ? {} : { layer, head }) });
+  if (!map || map.problem) return map;
+  const cut = whole && now.way === "is read by" ? columnOf : rowOf;
+  return { shares: cut(map.maps, map.tops, whole ? now.patch : 0, n) };
+}
+
+function drawEncoder(choice, page, maps) {
+  const { now } = choice, grid = choice.grid(), [rows, cols] = grid, n = rows * cols, reverse = now.way === "is read by";
+  const name = `patch in row ${Math.floor(now.patch / cols) + 1}, column ${(now.patch % cols) + 1}`;
+  page.leftTitle.textContent = "Point at a patch";
+  page.left.node.setAttribute("aria-label", `${name}. Arrow keys move; Enter pins, Escape lets go`);
+  drawPatch(page.left.svg, grid, now.patch);
+  page.rightTitle.textContent = reverse ? "Patches that read it" : now.way === "rollout" ? "It reads, through all layers" : "It reads";
+  const found = encoderShares(choice, maps);
+  if (!found || found.problem) return hold(page, found);
+  const top = Math.max(...found.shares, 1e-12), sum = found.shares.reduce((a, b) => a + b, 0), { queries: total, layers } = choice.facts();
+  page.right.say("");
+  heat(page.right.canvas, found.shares, rows, cols, top);
+  drawPatch(page.right.svg, grid, now.patch);
+  const most = `${page.rightTitle.textContent}: at most ${percent(top)}`;
+  page.right.canvas.setAttribute("aria-label", most);
+  setScale(page, total, top);
+  const rest = reverse ? "" : ` ${percent(sum)} of it goes to patches${total > n ? `, the rest to ${total - n} token${total - n > 1 ? "s" : ""} without a place` : ""}.`;
+  const what = now.way === "rollout" ? `Rollout through ${layers.length} layers, heads averaged: a proxy, no explanation.`
+    : `${choice.where()}. Share of attention${reverse ? " that each patch gives to this one" : ""}.`;
+  page.caption.textContent = `${what}${rest} ${capital(evenly(total, top))}.`;
+  page.say(`${name}: ${most}`);
+}
+
+// ---- pointing
+
+function pointAt(choice, x, y) { // 0..1 each
+  const { now, decoding } = choice, [rows, cols] = choice.grid();
+  if (!choice.facts().layers) return;
+  if (!decoding() || now.way !== "reads") {
+    now[decoding() ? "key" : "patch"] = Math.floor(y * rows) * cols + Math.floor(x * cols);
+    return;
   }
-  const redraw = oncePerFrame(draw);
+  const size = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
+  const inside = choice.layout().boxes.map((box, k) => [box, k]).filter(([box]) => box && x >= box[0] && x < box[2] && y >= box[1] && y < box[3]);
+  inside.sort((a, b) => size(a[0]) - size(b[0]));
+  if (inside.length) now.part = inside[0][1];
+}
+
+function move(choice, dx, dy) { // by the arrow keys
+  const { now, decoding } = choice, [rows, cols] = choice.grid(), l = choice.layout();
+  if (decoding() && now.way === "reads") {
+    now.frame = clamp(now.frame + dx, 0, l.frames - 1);
+    now.part = (now.part + dy + l.parts.length) % l.parts.length;
+    return;
+  }
+  const name = decoding() ? "key" : "patch", at = now[name] < rows * cols ? now[name] : 0;
+  now[name] = clamp(Math.floor(at / cols) + dy, 0, rows - 1) * cols + clamp((at % cols) + dx, 0, cols - 1);
+}
+
+function hearPointer(choice, { left }, redraw) {
+  const { now } = choice, chosen = () => [now.part, now.key, now.patch].join();
   left.sheet.addEventListener("pointermove", (event) => {
     if (now.pinned || event.pointerType === "touch") return;
-    const before = [now.part, now.key, now.patch].join();
-    point(event);
-    if (before !== [now.part, now.key, now.patch].join()) redraw();
+    const before = chosen();
+    pointAt(choice, ...left.at(event));
+    if (before !== chosen()) redraw();
   });
   left.sheet.addEventListener("click", (event) => {
-    point(event);
+    pointAt(choice, ...left.at(event));
     now.pinned = true;
     redraw();
   });
+}
 
-  function move(dx, dy) {
-    const [rows, cols] = grid(), l = layout();
-    if (decoding() && now.way === "reads") {
-      now.frame = clamp(now.frame + dx, 0, l.frames - 1);
-      now.part = (now.part + dy + l.parts.length) % l.parts.length;
-      return;
-    }
-    const name = decoding() ? "key" : "patch", at = now[name] < rows * cols ? now[name] : 0;
-    now[name] = clamp(Math.floor(at / cols) + dy, 0, rows - 1) * cols + clamp((at % cols) + dx, 0, cols - 1);
-  }
+function hearKeys(choice, { root, left }, draw) {
+  const { now } = choice, pin = () => (now.pinned = !now.pinned);
+  const acts = { ArrowLeft: () => move(choice, -1, 0), ArrowRight: () => move(choice, 1, 0), ArrowUp: () => move(choice, 0, -1), ArrowDown: () => move(choice, 0, 1), Enter: pin, " ": pin };
   root.addEventListener("keydown", (event) => {
     keepKeys(event);
     if (event.key === "Escape" && now.pinned) { // the panel stops a run at Escape: not this one
       now.pinned = false;
+      event.preventDefault();
       event.stopPropagation();
       return draw();
     }
-    if (event.target !== left.node || !facts().layers || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = { ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, -1), ArrowDown: () => move(0, 1), Enter: () => (now.pinned = !now.pinned), " ": () => (now.pinned = !now.pinned) }[event.key];
-    if (!act) return;
+    const act = acts[event.key];
+    if (!act || event.target !== left.node || !choice.facts().layers || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     act();
     draw();
   });
+}
 
-  // ---- what comes from Python
-  function take() {
-    const data = model.get("data"), block = model.get("block");
-    if (data.run !== run) [run, known, waiting] = [data.run, new Map(), null];
-    if (block.maps && block.run === run) keep(block, block.step);
+function render({ model, el }) {
+  let closed = false;
+  const choice = choiceOf(model), maps = mapStore(model, draw), page = attentionPage(model, choice, draw), redraw = oncePerFrame(draw);
+
+  function draw() {
+    if (closed) return;
+    const began = performance.now(), there = Boolean(choice.facts().layers);
+    choice.settle();
+    drawTools(model, choice, page);
+    drawPictures(model, choice, page, there);
+    if (!there) drawNothing(page);
+    else (!choice.decoding() ? drawEncoder : choice.now.way === "reads" ? drawReads : drawReadBy)(choice, page, maps);
+    page.root.dataset.painted = (performance.now() - began).toFixed(2); // milliseconds, for those who measure
+  }
+
+  function take() { // what comes from Python
+    maps.turnTo(model.get("data").run);
+    maps.keep(model.get("block"));
     draw();
   }
 
   const stop = listen(model, {
     ...Object.fromEntries(["data", "block", "picture", "frames"].map((name) => [`change:${name}`, oncePerFrame(take)])),
     ...Object.fromEntries(["source", "layer", "head", "step"].map((name) => [`change:${name}`, redraw])),
-    "msg:custom": answered,
+    "msg:custom": maps.heard,
   });
-  el.append(root);
-  run = undefined;
+  hearPointer(choice, page, redraw);
+  hearKeys(choice, page, draw);
+  el.append(page.root);
   take();
   return () => {
     closed = true;
     stop();
-    left.close();
-    right.close();
-    for (const image of film.querySelectorAll("img")) URL.revokeObjectURL(image.src);
+    page.left.close();
+    page.right.close();
+    page.film.clear();
   };
 }
 

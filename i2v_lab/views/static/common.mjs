@@ -52,6 +52,11 @@ function bytesOf(value) {
   return value.buffer ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
 }
 
+function sameBytes(a, b) {
+  const [p, q] = [bytesOf(a), bytesOf(b)];
+  return p.length === q.length && p.every((byte, i) => byte === q[i]);
+}
+
 const blobOf = (value, type = "image/jpeg") => new Blob([bytesOf(value)], { type });
 const decodeImage = (value) => createImageBitmap(blobOf(value));
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -108,5 +113,64 @@ function announcer(node) {
       said = Date.now();
       if (node.textContent !== text) node.textContent = text;
     }, Math.max(0, 1000 - (Date.now() - said)));
+  };
+}
+
+// "current" for screen readers: only the word true says it.
+function markCurrent(node, on) {
+  if (on) node.setAttribute("aria-current", "true");
+  else node.removeAttribute("aria-current");
+}
+
+const FILM = 16; // frames of a strip at most
+
+// A strip of frames to jump to. `paint(button, t)` puts frame t into its button, whenever the strip is filled.
+// A slider stands beside every strip: it is the way for keys, and sixteen more stops would be in the way.
+function filmStrip(strip, thumb, go, paint) {
+  const node = element("div", { class: strip });
+  let picks = [];
+  return {
+    node,
+    fill(total) {
+      const n = total > 1 ? Math.min(FILM, total) : 0;
+      picks = Array.from({ length: n }, (_, k) => Math.round((k * (total - 1)) / (n - 1)));
+      while (node.children.length > n) node.lastChild.remove();
+      while (node.children.length < n) {
+        const button = element("button", { type: "button", tabindex: -1, class: thumb, onclick: () => go(+button.dataset.frame) });
+        node.append(button);
+      }
+      picks.forEach((t, k) => {
+        const button = node.children[k];
+        button.dataset.frame = t;
+        button.setAttribute("aria-label", `Go to frame ${t + 1}`);
+        button.title = `frame ${t + 1}`;
+        paint(button, t);
+      });
+    },
+    mark(frame) { // the one that is nearest
+      const near = picks.reduce((best, t) => (Math.abs(t - frame) < Math.abs(best - frame) ? t : best), 0);
+      for (const button of node.children) markCurrent(button, +button.dataset.frame === near);
+    },
+  };
+}
+
+// Calls `step` so many times a second, until it is stopped. Each start is a reel of its own; an older one ends by itself.
+function ticker(rate, step) {
+  let reel = 0, due = 0;
+  function tick(now, mine) {
+    if (mine !== reel) return;
+    if (now >= due) {
+      due = Math.max(due + 1000 / rate(), now); // a page that was hidden does not catch up
+      step();
+    }
+    requestAnimationFrame((time) => tick(time, mine));
+  }
+  return {
+    start() {
+      const mine = ++reel;
+      due = performance.now() + 1000 / rate();
+      requestAnimationFrame((time) => tick(time, mine));
+    },
+    stop() { reel++; },
   };
 }

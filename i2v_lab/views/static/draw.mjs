@@ -162,3 +162,23 @@ function hiddenTable(caption) {
     },
   };
 }
+
+// Asks Python one thing at a time. Answers go to every view of a model, and a model may have several: each has numbers of its own.
+function asker(model, onanswer) {
+  const own = Math.random().toString(36).slice(2);
+  let waiting = null, count = 0;
+  return {
+    ask(name, question) { // not while an answer is on its way; one that does not come is given up
+      if (waiting && Date.now() - waiting.since < 8000) return;
+      waiting = { name, since: Date.now(), id: `${own} ${++count}` };
+      model.send({ ask: question, id: waiting.id });
+    },
+    heard(message, buffers) {
+      if (!waiting || message?.id !== waiting.id) return; // of another view, of an earlier run, or too late
+      const { name } = waiting;
+      waiting = null;
+      onanswer(name, message, buffers);
+    },
+    forget() { waiting = null; },
+  };
+}

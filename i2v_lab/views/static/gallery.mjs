@@ -3,7 +3,7 @@ const PIECE = 4_000_000; // bytes of a file in one message: Jupyter's websocket 
 
 function render({ model, el }) {
   const tiles = new Map(); // by key; a tile stays when items come anew
-  let closed = false;
+  let closed = false, giving = null; // the upload that is on its way: a newer one takes its place
 
   const search = element("input", { type: "search", class: "i2v-input i2v-gallery-search", placeholder: "Find a picture", "aria-label": "Find a picture by its name", oninput: filter });
   const file = element("input", { type: "file", accept: "image/*", class: "i2v-hidden", tabindex: -1, "aria-hidden": "true", onchange: () => {
@@ -28,11 +28,11 @@ function render({ model, el }) {
   }, { root: grid, rootMargin: "100px" });
 
   function picture(tile) {
-    const thumb = tile.item.thumb, size = thumb?.byteLength ?? 0;
-    if (!size || tile.shown === size || !tile.seen) return;
+    const thumb = tile.item.thumb;
+    if (!thumb?.byteLength || !tile.seen || (tile.shown && sameBytes(tile.shown, thumb))) return; // all thumbnails come anew with each chunk
     const image = tile.querySelector("img");
     if (tile.shown) URL.revokeObjectURL(image.src);
-    tile.shown = size;
+    tile.shown = thumb;
     image.src = URL.createObjectURL(blobOf(thumb));
     image.hidden = false;
   }
@@ -143,17 +143,17 @@ function render({ model, el }) {
     if (picked.size > limit) return fail(`${picked.name} is over ${Math.floor(limit / 1e6)} MB`);
     if (!picked.size) return fail(`${picked.name} is empty`);
     fail("");
-    const id = `${Date.now()} ${Math.random()}`;
+    const id = (giving = `${Date.now()} ${Math.random()}`);
     upload.setAttribute("aria-busy", "true");
     try {
-      for (let start = 0; start < picked.size && !closed; start += PIECE) {
+      for (let start = 0; start < picked.size && !closed && giving === id; start += PIECE) {
         const piece = await picked.slice(start, start + PIECE).arrayBuffer();
-        model.send({ kind: "file", id, name: picked.name || "pasted picture", last: start + PIECE >= picked.size }, undefined, [piece]);
+        model.send({ kind: "file", id, name: picked.name || "pasted picture", start, last: start + PIECE >= picked.size }, undefined, [piece]);
       }
     } catch {
       fail(`${picked.name} cannot be read`);
     }
-    upload.removeAttribute("aria-busy");
+    if (giving === id) upload.removeAttribute("aria-busy");
   }
 
   const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");

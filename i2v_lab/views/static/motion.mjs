@@ -1,6 +1,7 @@
 // Where the picture is expected to go, and where it went. Displacements come in half shorter sides; +x right, +y down.
 
 const ARROWS = 16, APART = 25; // at most along the longer side; CSS pixels between two at least
+const RATE = 8; // frames per second
 const NICE = [1, 2, 5].flatMap((d) => Array.from({ length: 7 }, (_, e) => d * 10 ** (e - 3))).sort((a, b) => a - b);
 
 // Direction as hue, in OKLab, so that all directions are equally light but for a tilt that tells left from right without colour; see `flow_colours`.
@@ -65,7 +66,7 @@ function drawWheel(canvas) {
 }
 
 function render({ model, el }) {
-  let run = null, frame = null, step = 0, playing = false, fields = new Map(), observed = null, visible = null, asking = null, problem = "";
+  let run = null, frame = null, step = 0, playing = false, fields = new Map(), observed = null, visible = null, problem = "";
   const boards = [["expected", easel("expected motion")], ["observed", easel("observed motion")]].map(([name, board]) => {
     const title = element("h4", {}, name);
     return { name, board, title, node: element("div", { class: "i2v-side" }, title, board.node) };
@@ -105,12 +106,13 @@ function render({ model, el }) {
   function draw() {
     const data = model.get("data"), there = fields.size > 0 || Boolean(observed), shown = step || newest();
     const expected = fields.get(shown);
-    if (step && !expected) ask(step);
+    if (step && !expected) questions.ask(step, { run, step });
+    if (playing && total() < 2) setPlaying(false);
     frame = total() ? clamp(frame ?? total() - 1, 0, total() - 1) : null; // the last one shows the whole way
     slider.max = Math.max(0, total() - 1);
     slider.value = frame ?? 0;
     slider.disabled = play.disabled = total() < 2;
-    slider.setAttribute("aria-valuetext", `frame ${frame + 1} of ${total()}`);
+    slider.setAttribute("aria-valuetext", total() ? `frame ${frame + 1} of ${total()}` : "no frames yet");
     count.textContent = total() ? `frame ${frame + 1} / ${total()}` : "frame \u2013";
     steps.fill([[0, "newest"], ...(data.steps || []).map((s) => [s, `${s} of ${data.of}`])], step);
     boards.forEach(({ board }, k) => {
@@ -145,50 +147,38 @@ function render({ model, el }) {
     return parts.join(" ");
   }
 
-  function ask(wanted) {
-    if (asking && Date.now() - asking < 5000) return;
-    asking = Date.now();
-    model.send({ ask: { run, step: wanted }, id: `${run} ${wanted}` });
-  }
-
-  function answered(message, buffers) {
-    asking = null;
-    if (!String(message?.id).startsWith(`${run} `)) return; // of an earlier run
+  const questions = asker(model, (wanted, message, buffers) => {
     problem = message.problem ? `Not to be had: ${message.problem}.` : "";
-    if (message.problem) step = 0;
-    else fields.set(message.step, fieldOf(message, buffers[0]));
+    if (!message.problem) fields.set(wanted, fieldOf(message, buffers[0]));
+    else if (step === wanted) step = 0;
     draw();
-  }
+  });
 
   function take() {
     const data = model.get("data");
-    if (data.run !== run) [run, fields, observed, visible, step, problem] = [data.run, new Map(), null, null, 0, ""];
+    if (data.run !== run) {
+      [run, fields, step, problem] = [data.run, new Map(), 0, ""];
+      questions.forget();
+    }
     if (data.expected) fields.set(data.expected.step, fieldOf(data.expected));
     observed = fieldOf(data.observed);
     visible = data.visible ? bytesOf(data.visible) : null;
     draw();
   }
 
-  let due = 0;
-  function tick(now) {
-    if (!playing) return;
-    if (now >= due) {
-      due = Math.max(due + 125, now);
-      frame = (frame + 1) % Math.max(1, total());
-      draw();
-    }
-    requestAnimationFrame(tick);
-  }
+  const clock = ticker(() => RATE, () => {
+    frame = (frame + 1) % Math.max(1, total());
+    draw();
+  });
   function setPlaying(on) {
-    if (on === playing) return;
     playing = on && total() > 1;
+    if (playing) clock.start();
+    else clock.stop();
     setIcon(play, playing ? "pause" : "play", playing ? "Pause" : "Play");
-    if (!playing) return;
-    due = performance.now();
-    requestAnimationFrame(tick);
   }
 
-  const stop = listen(model, { "change:data": oncePerFrame(take), "change:picture": draw, "msg:custom": answered });
+  const renew = oncePerFrame(take); // data and picture belong together
+  const stop = listen(model, { "change:data": renew, "change:picture": renew, "msg:custom": questions.heard });
   const observer = new ResizeObserver(oncePerFrame(draw));
   boards.forEach(({ board }) => observer.observe(board.sheet));
   root.addEventListener("keydown", keepKeys);
@@ -196,7 +186,7 @@ function render({ model, el }) {
   drawWheel(wheel);
   take();
   return () => {
-    playing = false;
+    clock.stop();
     stop();
     observer.disconnect();
     boards.forEach(({ board }) => board.close());

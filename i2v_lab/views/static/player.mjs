@@ -1,4 +1,3 @@
-const FILM = 16; // thumbnails at most
 const SPEEDS = [1, 2, 4, 8, 12, 16, 24, 30];
 
 // The bitmaps of one clip; a frame that cannot be read is null.
@@ -52,6 +51,7 @@ function render({ model, el }) {
   let lanes = []; // decoded; what is on the screen
   let frame = model.get("frame"), playing = false, speed = model.get("fps");
   let differences = null; // { frames, largest } once they are known
+  let wished = false; // Python has asked to play, and there was nothing yet that moves
   let closed = false, ticket = 0;
 
   const stage = element("div", { class: "i2v-player-stage", tabindex: 0, role: "group", "aria-label": "Clip: Space plays, arrow keys step" });
@@ -71,13 +71,13 @@ function render({ model, el }) {
   const loop = iconButton("loop", "Loop", () => setTrait(model, "loop", !model.get("loop")));
   const mode = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Difference", title: "Show where the two clips differ",
     onclick: () => setTrait(model, "mode", differing() ? "side by side" : "difference") }, icon("difference"), element("span", {}, "Difference"));
-  const film = element("div", { class: "i2v-player-film" });
+  const film = filmStrip("i2v-player-film", "i2v-player-thumb", go, drawThumb);
   const root = element("div", { class: "i2v i2v-player", role: "group", "aria-label": "Player" },
     element("div", { class: "i2v-player-frame" }, stage, hint, note), spoken,
     element("div", { class: "i2v-player-controls" },
       element("span", { class: "i2v-player-buttons" }, ...Object.values(buttons)), scrubber, count,
       element("span", { class: "i2v-player-options" }, rate, loop, mode)),
-    film);
+    film.node);
   const say = announcer(spoken);
 
   const total = () => Math.max(0, ...lanes.map((lane) => lane.frames.length));
@@ -114,10 +114,7 @@ function render({ model, el }) {
       const over = frame >= lane.frames.length ? " (ended, last frame)" : "";
       paint(stage.children[k], frameOf(lane, frame), lane, `${lane.name}, ${place}${over}`, lane.name + over);
     });
-    for (const thumb of film.children) {
-      const on = thumb.dataset.frame === nearest(frame);
-      if (on !== thumb.hasAttribute("aria-current")) on ? thumb.setAttribute("aria-current", "true") : thumb.removeAttribute("aria-current");
-    }
+    film.mark(frame);
     if (+scrubber.value !== frame) scrubber.value = frame;
     scrubber.setAttribute("aria-valuetext", place);
     count.textContent = total() ? `frame ${frame + 1} / ${total()}` : "";
@@ -148,54 +145,31 @@ function render({ model, el }) {
     draw();
   }
 
-  // ---- the film strip
-  const picks = () => {
-    const n = Math.min(FILM, total());
-    return Array.from({ length: n }, (_, k) => (n > 1 ? Math.round((k * (total() - 1)) / (n - 1)) : 0));
-  };
-  const nearest = (t) => String(picks().reduce((best, p) => (Math.abs(p - t) < Math.abs(best - t) ? p : best), 0));
-
-  function drawFilm() {
-    const at = total() > 1 ? picks() : [];
-    while (film.children.length > at.length) film.lastChild.remove();
-    while (film.children.length < at.length) {
-      // The scrubber is the way for keys; sixteen more stops would be in the way.
-      const thumb = element("button", { type: "button", tabindex: -1, class: "i2v-player-thumb", onclick: () => go(+thumb.dataset.frame) }, element("canvas", { "aria-hidden": "true" }));
-      film.append(thumb);
-    }
-    at.forEach((t, k) => {
-      const thumb = film.children[k], bitmap = frameOf(lanes[0], t);
-      thumb.dataset.frame = t;
-      thumb.setAttribute("aria-label", `Go to frame ${t + 1}`);
-      thumb.title = `frame ${t + 1}`;
-      const { clientWidth: width, clientHeight: height } = thumb;
-      if (!bitmap || !width) return;
-      const scale = Math.max(width / bitmap.width, height / bitmap.height), [w, h] = [bitmap.width * scale, bitmap.height * scale];
-      fitCanvas(thumb.firstChild, width, height).drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
-    });
+  function drawThumb(thumb, t) {
+    if (!thumb.firstChild) thumb.append(element("canvas", { "aria-hidden": "true" }));
+    const bitmap = frameOf(lanes[0], t), { clientWidth: width, clientHeight: height } = thumb;
+    if (!bitmap || !width) return;
+    const scale = Math.max(width / bitmap.width, height / bitmap.height), [w, h] = [bitmap.width * scale, bitmap.height * scale];
+    fitCanvas(thumb.firstChild, width, height).drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
   }
 
   // ---- time
-  let due = 0, reel = 0; // which start of playing: an older one ends by itself
-  function tick(now, mine) {
-    if (closed || !playing || mine !== reel) return;
-    if (now >= due) {
-      due = Math.max(due + 1000 / speed, now); // a page that was hidden does not catch up
-      if (frame < total() - 1) show(frame + 1);
-      else if (model.get("loop")) show(0);
-      else return setPlaying(false);
-    }
-    requestAnimationFrame((time) => tick(time, mine));
-  }
+  const clock = ticker(() => speed, () => {
+    if (frame < total() - 1) show(frame + 1);
+    else if (model.get("loop")) show(0);
+    else setPlaying(false);
+  });
 
   function setPlaying(on) {
+    wished = false;
     playing = on && total() > 1;
     if (playing) {
       if (frame >= total() - 1) show(0);
-      due = performance.now() + 1000 / speed;
-      const mine = ++reel;
-      requestAnimationFrame((time) => tick(time, mine));
-    } else setTrait(model, "frame", frame);
+      clock.start();
+    } else {
+      clock.stop();
+      setTrait(model, "frame", frame);
+    }
     setIcon(buttons.play, playing ? "pause" : "play", playing ? "Pause" : "Play");
     if (on === playing) setTrait(model, "playing", playing);
   }
@@ -206,7 +180,7 @@ function render({ model, el }) {
   }
 
   function go(t) { // the user wants this frame
-    if (playing) setPlaying(false);
+    if (playing || wished) setPlaying(false);
     show(t);
     setTrait(model, "frame", frame);
   }
@@ -223,7 +197,7 @@ function render({ model, el }) {
     root.style.setProperty("--height", `${model.get("height")}px`);
     arrange();
     if (lanes.length) frame = clamp(frame, 0, total() - 1);
-    drawFilm();
+    film.fill(total());
     draw();
     compare();
   }
@@ -244,16 +218,23 @@ function render({ model, el }) {
       if (closed) break;
       settle();
       old.forEach((lane) => lane.frames.forEach((bitmap) => bitmap?.close()));
-      if (model.get("playing") && !playing) wish();
+      grant();
     }
     busy = false;
   }
 
-  function wish() { // Python asks to play or to stop
+  // Python asks to play or to stop. To play waits for frames that move; what the user does meanwhile counts more.
+  function wish() {
     const on = model.get("playing");
-    if (on === playing) return;
-    if (on && (reducedMotion() || total() < 2)) return;
-    setPlaying(on);
+    if (!on && playing) setPlaying(false);
+    wished = on && !playing;
+    grant();
+  }
+
+  function grant() {
+    if (!wished) return;
+    if (reducedMotion()) setPlaying(false); // the user has asked every page for stillness: Python is told
+    else if (total() > 1) setPlaying(true);
   }
 
   function setSpeed() {
@@ -271,14 +252,14 @@ function render({ model, el }) {
   root.addEventListener("keydown", (event) => {
     keepKeys(event);
     const { target, key } = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || target === rate || !total()) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || target === rate || total() < 2) return;
     if (key === " " && target.tagName === "BUTTON") return; // the button's own
     const act = { " ": () => setPlaying(!playing), ArrowLeft: () => go(frame - 1), ArrowRight: () => go(frame + 1), Home: () => go(0), End: () => go(total() - 1) }[key];
     if (!act) return;
     event.preventDefault();
     act();
   });
-  stage.addEventListener("click", () => setPlaying(!playing));
+  stage.addEventListener("click", () => total() > 1 && setPlaying(!playing));
 
   const stop = listen(model, {
     "change:lanes": take,
@@ -292,7 +273,7 @@ function render({ model, el }) {
     "change:height": settle,
   });
   const observer = new ResizeObserver(() => {
-    drawFilm();
+    film.fill(total());
     draw();
   });
   observer.observe(stage);
@@ -300,11 +281,12 @@ function render({ model, el }) {
   setSpeed();
   setNote();
   settle();
+  wish();
   take();
 
   return () => {
     closed = true;
-    playing = false;
+    clock.stop();
     stop();
     observer.disconnect();
     lanes.forEach((lane) => lane.frames.forEach((bitmap) => bitmap?.close()));

@@ -30,13 +30,12 @@ function nameControls(panel) {
       if (!input.labels?.length && !input.hasAttribute("aria-label")) label(input, labelOf(row) || input.placeholder);
     }
   }
+  for (const button of panel.querySelectorAll(".widget-upload")) { // "Load mix (0)" counts files, which is of no use to a reader
+    for (const text of button.childNodes) if (text.nodeType === Node.TEXT_NODE && / \(\d+\)$/.test(text.data)) text.data = text.data.replace(/ \(\d+\)$/, "");
+  }
   for (const image of panel.querySelectorAll("img.widget-image:not([alt])")) put(image, "alt", image.title || "");
   for (const node of panel.querySelectorAll('[title="null"]')) node.removeAttribute("title");
   for (const tab of panel.querySelectorAll(".jupyter-widget-tab > .widget-tab-contents")) put(tab, "role", "tabpanel");
-  for (const status of panel.querySelectorAll(".i2v-status")) {
-    put(status, "role", "status");
-    put(status, "aria-live", "polite");
-  }
 }
 
 async function copyText(text) {
@@ -64,7 +63,10 @@ function handOver(name, bytes) {
 
 function render({ model, el }) {
   const toast = element("div", { class: "i2v i2v-toast", role: "status" });
-  let panel = null, observer = null, timer = null, closed = false, fading = null;
+  // The line of status changes five times a second; a hidden copy of it is said aloud, once a second at most.
+  const spoken = element("span", { class: "i2v i2v-hidden", role: "status" });
+  const say = announcer(spoken);
+  let panel = null, observer = null, timer = null, closed = false, fading = null, told = "";
 
   function tell(text) {
     toast.textContent = text;
@@ -77,8 +79,14 @@ function render({ model, el }) {
   function soon() {
     timer ??= setTimeout(() => {
       timer = null;
-      if (panel) nameControls(panel);
+      if (panel) tend();
     }, 200);
+  }
+
+  function tend() {
+    nameControls(panel);
+    const text = panel.querySelector(".i2v-status")?.textContent.trim() ?? "";
+    if (text !== told) say((told = text));
   }
 
   // ipywidgets' text fields keep their keys to themselves, so Escape is heard on the way in. What uses it for itself, such as
@@ -94,8 +102,8 @@ function render({ model, el }) {
     panel.classList.add("i2v");
     panel.addEventListener("keydown", onEscape, true);
     panel.addEventListener("keydown", keepKeys);
-    panel.append(toast);
-    nameControls(panel);
+    panel.append(toast, spoken);
+    tend();
     observer = new MutationObserver(soon);
     observer.observe(panel, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["class", "style"] });
   }
@@ -125,6 +133,7 @@ function render({ model, el }) {
     panel?.removeEventListener("keydown", onEscape, true);
     panel?.removeEventListener("keydown", keepKeys);
     toast.remove();
+    spoken.remove();
   };
 }
 

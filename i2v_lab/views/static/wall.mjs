@@ -201,8 +201,8 @@ function render({ model, el }) {
     if (!cell.grey) return;
     const map = film.difference, [x, y] = placeOf(map, frame), image = new ImageData(map.width, map.height), out = image.data;
     for (let j = 0, k = 0; j < map.height; j++) for (let i = 0; i < map.width; i++, k += 4) {
-      const level = cell.grey.data[(y + j) * cell.grey.width + x + i] * (map.top / top);
-      const colour = CIVIDIS[Math.min(255, Math.round(level)) || 0];
+      const level = (cell.grey.data[(y + j) * cell.grey.width + x + i] / 255) * (map.top / top);
+      const colour = CIVIDIS[Math.min(255, Math.round(255 * Math.sqrt(level))) || 0];
       [out[k], out[k + 1], out[k + 2], out[k + 3]] = [colour[0], colour[1], colour[2], 255];
     }
     const small = new OffscreenCanvas(map.width, map.height);
@@ -223,7 +223,7 @@ function render({ model, el }) {
   function settleLegend() {
     const on = model.get("difference"), most = scale();
     legend.hidden = !on || !most;
-    legend.lastChild.textContent = `${three(most)} of 255`;
+    legend.lastChild.textContent = `${three(most)} of 255; ${three(most / 4)} in the middle`;
     legend.title = "Largest difference of the three colours, mean over the pixels of a place, in the videos as they are saved: one scale for all clips";
   }
 
@@ -233,7 +233,7 @@ function render({ model, el }) {
     const th = (c) => {
       const column = data.columns[c], { n, mean: middle } = mean(rows.map((r) => valueOf(r, c)));
       return element("th", { scope: "col", class: column.baseline ? "i2v-wall-baseline" : null, title: column.mix || "no extension is on" },
-        element("span", { class: "i2v-wall-name" }, ...column.name.split("+").flatMap((part, k) => (k ? [element("wbr"), `+ ${part}`] : [part]))),
+        element("span", { class: "i2v-wall-name" }, ...column.name.split("+").flatMap((part, k) => (k ? [" + ", element("wbr"), part] : [part]))),
         element("span", { class: "i2v-wall-mean" }, m && n ? `${column.baseline ? "baseline, " : ""}mean ${told(middle, m.unit, true)}` : column.baseline ? "baseline" : "\u00a0"));
     };
     head.replaceChildren(element("tr", {}, element("td", { class: "i2v-wall-corner" }, m ? m.label : ""), ...columns.map(th)));
@@ -312,26 +312,21 @@ function render({ model, el }) {
   }
 
   // ---- time: one clock for all
-  let due = 0, reel = 0;
-  function tick(now, mine) {
-    if (closed || !playing || mine !== reel) return;
-    if (now >= due) {
-      due = Math.max(due + 1000 / speed, now);
-      if (frame < total() - 1) show(frame + 1);
-      else if (model.get("loop")) show(0);
-      else return setPlaying(false);
-    }
-    requestAnimationFrame((time) => tick(time, mine));
-  }
+  const clock = ticker(() => speed, () => {
+    if (frame < total() - 1) show(frame + 1);
+    else if (model.get("loop")) show(0);
+    else setPlaying(false);
+  });
 
   function setPlaying(on) {
     playing = on && total() > 1;
     if (playing) {
       if (frame >= total() - 1) show(0);
-      due = performance.now() + 1000 / speed;
-      const mine = ++reel;
-      requestAnimationFrame((time) => tick(time, mine));
-    } else setTrait(model, "frame", frame);
+      clock.start();
+    } else {
+      clock.stop();
+      setTrait(model, "frame", frame);
+    }
     setIcon(play, playing ? "pause" : "play", playing ? "Pause" : "Play");
     if (on === playing) setTrait(model, "playing", playing);
   }
@@ -422,7 +417,7 @@ function render({ model, el }) {
 
   return () => {
     closed = true;
-    playing = false;
+    clock.stop();
     stop();
     seen.disconnect();
     for (const cell of cells.values()) rest(cell);
