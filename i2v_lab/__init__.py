@@ -16,7 +16,9 @@ _NAMES = {
     "pipeline.probe": ["Probe", "Trace", "watch"],
     "pipeline.registry": ["extension_names", "list_extensions", "register"],
     "pipeline.stages": ["Stopped"],
+    "probes.conformance": ["check_probe"],
     "study.judge": ["judge"],
+    "views.study_panel": ["Study", "StudyPanel"],
     "views.panel": ["Lab"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

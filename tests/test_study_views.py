@@ -156,18 +156,6 @@ def test_messages_that_make_no_sense(study):
 
 def test_no_prompt_can_break_the_page(tmp_path):
     evil = "</script><script>alert(1)</script> <!-- \u2028 ' \" & ]]>"
-    study = (
-        Study(
-            {evil[:9]: sample_picture()},
-            evil,
-            [[], "kv_cache"],
-            out=tmp_path / "out",
-            options=dict(steps=2, frames=3),
-            pipe=reference_pipeline(),
-        ).run(progress=False)
-        if False
-        else None
-    )
     study = Study(
         {"a": sample_picture()},
         evil,

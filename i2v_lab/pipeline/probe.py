@@ -44,7 +44,7 @@ class Run:
     latents: Tensor | None = None  # `[B,T,C,h,w]` that went into it
     prediction: Tensor | None = None  # `[B,T,C,h,w]` what `denoise` made of them
 
-# %% ../../nbs/pipeline/17_probe.ipynb #0657c160
+# %% ../../nbs/pipeline/17_probe.ipynb #96e868da
 class Reading:
     "What one probe saw in one run, in order."
 
@@ -80,7 +80,7 @@ class Reading:
             raise InputError(f"nothing was seen at {wanted}; seen: {', '.join(there) or 'nothing at all'}")
         return found[-1].payload
 
-
+# %% ../../nbs/pipeline/17_probe.ipynb #1112b6eb
 class Probe:
     "Reads one thing of a running pipeline; override what you need."
 
@@ -101,7 +101,7 @@ class Probe:
     def end(self, run: Run) -> None:
         "The run is over, finished or not: detach everything."
 
-# %% ../../nbs/pipeline/17_probe.ipynb #fe5226fd
+# %% ../../nbs/pipeline/17_probe.ipynb #aa9aabc0
 GROUP = "i2v_lab.probes"
 
 
@@ -123,7 +123,7 @@ def find_probe(name: str) -> type[Probe]:
         raise InputError(f"probe {name!r} is no subclass of Probe: {found[name].value}")
     return cls
 
-
+# %% ../../nbs/pipeline/17_probe.ipynb #14a1972e
 def make_probes(probes: Iterable[Probe | type[Probe] | str]) -> list[Probe]:  # none: all that can be loaded
     "Probes, as somebody names them."
     if probes := list(probes):
@@ -177,7 +177,7 @@ class Trace:
         "Read it back; a reading whose probe is not installed, is broken or has changed has plain dicts for payloads."
         return load_trace(Path(path).expanduser())
 
-# %% ../../nbs/pipeline/17_probe.ipynb #df93ae05
+# %% ../../nbs/pipeline/17_probe.ipynb #ad45f700
 def save_trace(trace: Trace, path: Path) -> Path:  # `*.safetensors`
     "Write a trace."
     readings = {
@@ -199,7 +199,7 @@ def load_trace(path: Path) -> Trace:
         raise not_a_trace(path, e) from e
     return trace
 
-
+# %% ../../nbs/pipeline/17_probe.ipynb #efde7eae
 def read_again(
     name: str,  # of the probe
     events: list[Event],  # with plain payloads
@@ -291,7 +291,7 @@ def around(self: Watch, run: Run, stage: str, step: int = 0) -> Iterator[None]:
                 stack.push(partial(leave, probe, inside))
         yield
 
-# %% ../../nbs/pipeline/17_probe.ipynb #f5958641
+# %% ../../nbs/pipeline/17_probe.ipynb #d83f3744
 @contextmanager
 def watch(
     target: Any,  # a `Pipeline` or a `torch.nn.Module`
@@ -309,7 +309,7 @@ def watch(
     with watching as trace:
         yield trace
 
-
+# %% ../../nbs/pipeline/17_probe.ipynb #8a6de0c5
 @contextmanager
 def watch_module(target: nn.Module, watcher: Watch) -> Iterator[Trace]:
     "Each call of a module by this thread as a stage `forward`."

@@ -52,7 +52,7 @@ class Packed:
             self.tensors[self.known[key][0]] = as_tensor(value)
         return kind + self.known[key][0]
 
-# %% ../../nbs/pipeline/13_trace_file.ipynb #e560da55
+# %% ../../nbs/pipeline/13_trace_file.ipynb #c3eb3b38
 _REF, _TUPLE, _DICT = "tensor:", "tuple:", "dict:"
 
 
@@ -75,7 +75,7 @@ def pack(value: Any, into: Packed) -> Any:  # JSON
         return plain
     raise InputError(f"a trace holds numbers, texts, arrays and tensors, not {type(value).__name__}")
 
-
+# %% ../../nbs/pipeline/13_trace_file.ipynb #8ffd0af5
 def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     "Put the tensors back."
     if isinstance(value, list):
@@ -91,7 +91,7 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {unpack(k, tensors): unpack(v, tensors) for k, v in value[_DICT]}
     return {k: unpack(v, tensors) for k, v in value.items()}
 
-# %% ../../nbs/pipeline/13_trace_file.ipynb #fb2ca3b8
+# %% ../../nbs/pipeline/13_trace_file.ipynb #8d56dda6
 _FORMAT = "i2v_lab_trace"
 
 
@@ -113,7 +113,7 @@ def not_a_trace(path: Path, e: Exception) -> InputError:
     "Say that a file is no good."
     return InputError(f"{str(path)!r} is not the file of a trace, or damaged: {type(e).__name__}: {e}")
 
-
+# %% ../../nbs/pipeline/13_trace_file.ipynb #1169ed4e
 def load_packed(path: Path) -> dict[str, Any]:
     "Read it back."
     try:

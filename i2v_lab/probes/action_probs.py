@@ -14,10 +14,10 @@ from typing import Any
 
 from fastcore.basics import patch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..core.actions import Action
+from ..core.figure import Figure
 from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Request, understood
 from ..pipeline.probe import Probe, Reading, Run

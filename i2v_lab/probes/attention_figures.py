@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from einops import reduce
 from fastcore.basics import patch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..core.errors import InputError, closest
+from ..core.figure import Figure
 from ..pipeline.stages import TokenLayout
 from .attention_reading import AttentionReading, kept_shares, of_head, only, within
 from .hearing import CHUNK

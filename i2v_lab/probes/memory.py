@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import patch
-from matplotlib.figure import Figure
 from torch import nn
 
 from ..core.errors import InputError
+from ..core.figure import Figure
 from ..pipeline.networks import networks
 from ..pipeline.probe import Probe, Reading, Run
 from ..pipeline.stages import Event
@@ -100,7 +100,7 @@ def cpu_memory() -> Iterator[Allocated]:  # filled in at the end
     finally:
         vars(out).update(vars(levels(stop())))
 
-# %% ../../nbs/probes/40_memory.ipynb #69891705
+# %% ../../nbs/probes/40_memory.ipynb #10ea0242
 class Tracing:
     "Starts and ends `tracemalloc` for blocks that may overlap."
 
@@ -127,7 +127,7 @@ class Tracing:
                 tracemalloc.stop()
             return level
 
-
+# %% ../../nbs/probes/40_memory.ipynb #e765731b
 TRACING = Tracing()  # as `tracemalloc` itself, one for the process
 
 

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from fastcore.basics import patch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.figure import Figure
 from ..pipeline.probe import Probe, Reading, Run
 from ..pipeline.stages import Event
 from .drawing import show_picture

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from ..core.figure import Figure
 from ..pipeline.pipeline import subject_found
 from ..pipeline.probe import Probe, Reading, Run
 from ..pipeline.stages import Event, ImageTokens, stretch
@@ -42,11 +42,11 @@ class PatchGrid:
 def text(self: PatchGrid) -> str:  # one line
     "Say how a picture was cut."
     (rows, cols), (high, wide) = self.grid, self.cell
-    squeezed = round(self.stretch_percent)
+    longer = 1 + self.stretch_percent / 100
     parts = [
         f"{rows} x {cols} = {rows * cols} of {self.max_tokens} tokens",
         f"each covers {wide:.0f} x {high:.0f} pixels",
-        f"the picture is squeezed by {squeezed} %" if squeezed else "the picture keeps its shape",
+        f"shapes become {longer:.2f} times as long one way" if longer > 1.005 else "shapes stay as they are",
     ]
     if self.padded:
         parts.append(f"{self.padded} more tokens are padding")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastcore.basics import patch
-from matplotlib.figure import Figure
 
 from ..core.errors import InputError, closest
+from ..core.figure import Figure
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ..core.clip import Clip
 from ..core.errors import InputError
+from ..core.figure import Figure
 
 # %% ../../nbs/views/20_figures.ipynb #96230c73
 def read_log(

@@ -4,11 +4,12 @@ const PARTS = [["weights", "weights_bytes"], ["activations", "peak_bytes"], ["ca
 const STAGES = ["encode_image", "encode_prompt", "condition", "denoise", "decode"];
 
 function stepChart(label, unit) {
+  let wide = 320; // the last width in sight: there is none while the page changes its theme
   const svg = shape("svg", { role: "img" }), node = element("div", { class: "i2v-steps" }, element("h4", {}, `${label}, ${unit}`), svg);
   return {
     node,
     draw(points, of, format) { // [[step, value]]
-      const width = Math.max(160, node.clientWidth), height = 116, left = 44, bottom = 30, top = 8, right = 10;
+      const width = (wide = Math.max(160, node.clientWidth || wide)), height = 116, left = 44, bottom = 30, top = 8, right = 10;
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       svg.setAttribute("height", height);
       const best = points.reduce((b, p) => (p[1] > b[1] ? p : b), [0, 0]), marks = ticks(best[1], 3), high = marks[marks.length - 1];

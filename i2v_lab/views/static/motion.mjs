@@ -90,10 +90,11 @@ function render({ model, el }) {
   function paint({ board, name, title }, field, text, factor, grey) {
     title.textContent = text;
     const { clientWidth: width, clientHeight: height } = board.sheet;
-    const context = fitCanvas(board.canvas, Math.max(1, width), Math.max(1, height));
-    context.clearRect(0, 0, width, height);
     board.canvas.setAttribute("aria-label", field ? `${text}: arrows over the picture, frame ${frame + 1} of ${total()}` : `${name} motion: nothing yet`);
-    if (!field || !width) return;
+    if (!width || !height) return; // out of sight, or the page is changing its theme: what was drawn stays
+    const context = fitCanvas(board.canvas, width, height);
+    context.clearRect(0, 0, width, height);
+    if (!field) return;
     const [, , h, w] = field.shape, n = h * w, at = Math.min(frame, field.shape[0] - 1) * 2 * n, unit = (Math.min(width, height) / 2) * (field.top / 127) * factor;
     const every = Math.max(1, Math.round(Math.max(h, w) / Math.min(ARROWS, Math.max(width, height) / APART))), first = Math.floor(every / 2);
     for (let r = first; r < h; r += every) for (let c = first; c < w; c += every) {
@@ -132,7 +133,8 @@ function render({ model, el }) {
   }
 
   function drawRuler(factor, there) {
-    const side = Math.min(boards[0].board.sheet.clientWidth, boards[0].board.sheet.clientHeight) || 200;
+    const side = Math.min(boards[0].board.sheet.clientWidth, boards[0].board.sheet.clientHeight);
+    if (!side) return;
     const share = NICE.filter((f) => f * 0.01 * factor * side <= 110).pop() || NICE[0], length = there ? share * 0.01 * factor * side : 0;
     ruler.setAttribute("width", Math.ceil(length) + 4);
     ruler.replaceChildren(...(there ? [shape("path", { d: `M2 11H${2 + length}M${length - 5} 6L${2 + length} 11L${length - 5} 16`, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" })] : []));
