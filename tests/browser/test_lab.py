@@ -1,6 +1,5 @@
 """The lab in a real JupyterLab: what a user sees and does on the first day."""
 
-import subprocess
 import sys
 import time
 
@@ -203,6 +202,42 @@ def test_escape_stops(panel):
     panel.until("stopped", 5)
 
 
+def test_escape_stops_what_a_click_began(panel):
+    """Generate is switched off by its own click; the focus falls out of the panel with it."""
+    panel.ask_for("the horse walks", **LONG)
+    panel.generate.click()
+    panel.until(r"running ([3-9]|\d\d)/60")
+    panel.page.keyboard.press("Escape")
+    panel.until("stopped", 5)
+
+
+def test_control_enter_generates(panel):
+    """What was typed is what is asked."""
+    panel.ask_for("zoom in", **FEW)
+    panel.prompt.fill("pan to the left")
+    panel.prompt.press("Control+Enter")
+    panel.until("done", 45)
+    panel.notebook.run("print(panel.clip.settings['prompt'])")
+    assert panel.notebook.text_of(-1).strip() == "pan to the left"
+
+
+def test_a_path_without_enter(panel):
+    """Typed and left: it is the picture that is used."""
+    panel.path.fill("../data/photos/scikit-image__coffee.jpg")
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+    panel.notebook.run("print(panel.clip.settings['image']['path'])")
+    assert panel.notebook.text_of(-1).strip().endswith("scikit-image__coffee.jpg")
+
+
+def test_figures_are_seen_in_a_notebook(panel):
+    """Without any set-up of matplotlib."""
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+    panel.notebook.run("panel.trace.action_probs.plot()")
+    expect(panel.page.locator(".jp-OutputArea img").last).to_be_visible()
+
+
 def test_restart_and_run_all(open_notebook, capsys):
     """After the imports the panel is there within 8 seconds."""
     notebook = open_notebook("restart", ["from i2v_lab.views.panel import Lab", "panel = Lab()\npanel"])
@@ -225,13 +260,6 @@ def test_restart_and_run_all(open_notebook, capsys):
     panel.make_clip()
 
 
-def has_page() -> bool:
-    """Whether `i2v-lab lab` knows --app."""
-    shown = subprocess.run([sys.executable, "-m", "i2v_lab.cli", "lab", "--help"], capture_output=True, text=True)
-    return "--app" in shown.stdout
-
-
-@pytest.mark.skipif(not has_page(), reason="waits for: i2v-lab lab --app")
 def test_the_page_without_code(context, tmp_path, jupyterlab):
     """`i2v-lab lab --app` shows the panel and nothing else."""
     port = free_port()

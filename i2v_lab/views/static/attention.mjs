@@ -212,12 +212,14 @@ function drawReadBy(choice, page, maps) {
   page.rightTitle.textContent = `${now.key < n ? "This patch" : `\u201c${nameOf(now.key)}\u201d`} is read by`;
   const map = maps.decoder(choice.step(), choice.layer(), choice.head() + 1);
   if (!map || map.problem) return hold(page, map);
-  const shares = columnOf(map.maps, map.tops, now.key, m), top = Math.max(...shares, 1e-12), most = shares.indexOf(top);
+  const shares = columnOf(map.maps, map.tops, now.key, m), largest = Math.max(...shares), top = Math.max(largest, 1e-12);
+  const most = shares.indexOf(largest);
   page.right.say("");
   page.table.set(l.parts, l.frames, shares, map.tops, top);
   setScale(page, m, top);
   page.caption.textContent = `${choice.where()}. Share of attention that each token of the decoder gives to ${nameOf(now.key)}; ${evenly(m, top)}.`;
-  page.say(`${nameOf(now.key)} is read most by ${l.parts[most % P]} of frame ${Math.floor(most / P) + 1}, ${percent(top)}`);
+  const reader = `${l.parts[most % P]} of frame ${Math.floor(most / P) + 1}`;
+  page.say(largest > 0 ? `${nameOf(now.key)} is read most by ${reader}, ${percent(top)}` : `${nameOf(now.key)} is read by nobody here`);
 }
 
 function encoderShares(choice, maps) { // from the whole map if it can be sent; or else the one row or column is asked for

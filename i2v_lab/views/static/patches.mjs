@@ -50,7 +50,7 @@ function render({ model, el }) {
       Grid: there && `${cols} across, ${rows} down`,
       "One token": there && `${data.cell[1].toFixed(0)} \u00d7 ${data.cell[0].toFixed(0)} pixels`,
       Picture: there && `${data.size[1]} \u00d7 ${data.size[0]} pixels`,
-      Squeezed: there && (data.stretch_percent >= 0.5 ? `by ${data.stretch_percent.toFixed(0)} %` : "not at all"),
+      Shapes: there && (data.stretch_percent >= 0.5 ? `${(1 + data.stretch_percent / 100).toFixed(2)} times as long one way` : "as they are"),
       Padding: there && (data.padded ? `${data.padded} tokens` : "none"),
       Subject: there && (data.found == null ? "not looked for" : data.found ? `${percent(data.share)} of the picture${side}` : "none found"),
     };

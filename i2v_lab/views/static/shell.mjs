@@ -91,8 +91,29 @@ function render({ model, el }) {
 
   // ipywidgets' text fields keep their keys to themselves, so Escape is heard on the way in. What uses it for itself, such as
   // a pinned choice, prevents it on the way, which is known only afterwards.
+  // Generate is switched off by its own click, and the focus falls out of the panel with it: while something runs, Escape is
+  // heard from there, too, but not from what somebody is typing into elsewhere.
   function onEscape(event) {
-    if (event.key === "Escape") setTimeout(() => event.defaultPrevented || model.send({ key: "Escape" }));
+    if (event.key !== "Escape") return;
+    const elsewhere = !panel.contains(event.target);
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable], .cm-editor, [role=dialog]");
+    if (elsewhere && (typing || !buttonOf("Stop"))) return;
+    setTimeout(() => event.defaultPrevented || model.send({ key: "Escape" }));
+  }
+
+  // The button with this word, if it can be pressed. Stop can be while something runs.
+  function buttonOf(word) {
+    return [...panel.querySelectorAll("button.jupyter-button:enabled")].find((b) => b.textContent.trim() === word);
+  }
+
+  // Ctrl+Enter in a field does what the filled button does.
+  function onEnter(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !event.target.matches("input, textarea")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.target.blur(); // what was typed is sent first
+    event.target.focus();
+    panel.querySelector("button.mod-primary:enabled")?.click();
   }
 
   function attach() {
@@ -100,7 +121,8 @@ function render({ model, el }) {
     panel = el.closest(".i2v-panel");
     if (!panel) return void requestAnimationFrame(attach); // a view is made before it is put into its box
     panel.classList.add("i2v");
-    panel.addEventListener("keydown", onEscape, true);
+    document.addEventListener("keydown", onEscape, true);
+    panel.addEventListener("keydown", onEnter, true);
     panel.addEventListener("keydown", keepKeys);
     panel.append(toast, spoken);
     tend();
@@ -130,7 +152,8 @@ function render({ model, el }) {
     stop();
     observer?.disconnect();
     clearTimeout(timer);
-    panel?.removeEventListener("keydown", onEscape, true);
+    document.removeEventListener("keydown", onEscape, true);
+    panel?.removeEventListener("keydown", onEnter, true);
     panel?.removeEventListener("keydown", keepKeys);
     toast.remove();
     spoken.remove();
