@@ -17,9 +17,9 @@ import i2v_lab as lab
 from i2v_lab.core.clip import Clip
 from i2v_lab.extensions.bench import CHECKS, Check, Report
 from i2v_lab.extensions.conformance import check_extension
-from i2v_lab.pipeline.networks import modules_of
 from i2v_lab.extensions.reference import reference_pipeline
 from i2v_lab.pipeline.extension import Extension, ExtensionOptions
+from i2v_lab.pipeline.networks import modules_of
 from i2v_lab.pipeline.registry import extension_names, list_extensions
 from i2v_lab.pipeline.stages import Conditioning
 

@@ -21,12 +21,12 @@ from unittest.mock import patch as mocked
 import numpy as np
 
 from ..core.clip import Clip
-from ..pipeline.networks import modules_of
 from .reference import sample_picture
 from .snapshot import Snapshot, Surroundings
 from ..pipeline import registry
 from ..pipeline.extension import Extension
 from ..pipeline.mix import Mix
+from ..pipeline.networks import modules_of
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import find_extension
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..core.errors import InputError
-from ..pipeline.networks import modules_of, networks
 from ..pipeline.extension import Extension
+from ..pipeline.networks import modules_of, networks
 from ..pipeline.pipeline import Pipeline
 
 # %% ../../nbs/extensions/40_gradient_checkpointing.ipynb #843dc68d

@@ -26,8 +26,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ..core.clip import Clip
 from ..core.errors import InputError
-from ..pipeline.networks import modules_of
 from ..pipeline.extension import Extension, ExtensionOptions
+from ..pipeline.networks import modules_of
 from ..pipeline.pipeline import Pipeline, picture_sha256
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 

@@ -6,7 +6,7 @@
 __all__ = ['GROUP', 'Run', 'Reading', 'Probe', 'probe_names', 'find_probe', 'make_probes', 'make_probe', 'Trace', 'save_trace',
            'load_trace', 'read_again', 'Watch', 'watch', 'watch_module']
 
-# %% ../../nbs/pipeline/17_probe.ipynb #45678573
+# %% ../../nbs/pipeline/17_probe.ipynb #f7822de4
 import sys
 import threading
 import time
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
