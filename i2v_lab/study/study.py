@@ -357,7 +357,7 @@ class Away:
         future.release()
         return trial, found
 
-# %% ../../nbs/study/50_study.ipynb #bbe1c7f9
+# %% ../../nbs/study/50_study.ipynb #14fc112e
 @dataclass
 class Progress:
     "How far a run is."
@@ -398,10 +398,9 @@ class Block:
         if self.waiting or not self.trials:
             return None
         trial = self.trials.popleft()
-        if trial.is_baseline:
-            trial = replace(trial, shows=self.asked)  # what the words were read as
-            if trial.mix == f"{BASELINE}exact" and not has_exact(trial.expected or self.asked):
-                return self.next()
+        trial = replace(trial, shows=self.asked)  # one yardstick for all: what the words were read as with nothing on
+        if trial.mix == f"{BASELINE}exact" and not has_exact(trial.expected or self.asked):
+            return self.next()
         self.waiting, self.running = trial.mix == "", self.running + 1
         return trial
 

@@ -73,7 +73,7 @@ def mixes_of(
         raise InputError("a study needs at least one mix; [[]] is the one with nothing on")
     return {label_of(mix): mix for mix in found}
 
-# %% ../../nbs/study/40_trial.ipynb #38ed0add
+# %% ../../nbs/study/40_trial.ipynb #6da4d233
 BASELINE = "baseline:"  # begins the mix of a row that is a baseline
 
 
@@ -90,7 +90,7 @@ class Trial:
     settings: dict[str, Any] = field(default_factory=dict)  # of `generate`: num_inference_steps, num_frames, ...
     expected: str | None = None  # the action that the prompt means, None: what the words are read as
     count: bool = False  # whether to count operations, too, which takes a second run; does not decide the frames
-    shows: str | None = None  # by an exact move, where `expected` does not say it; follows from the other clips
+    shows: str | None = None  # the action it is held against where `expected` is None; follows from the other clips
 
     @property
     def key(self) -> str:  # 16 hexadecimal digits
