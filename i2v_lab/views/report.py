@@ -7,7 +7,7 @@ __all__ = ['SHIM', 'START', 'LOOKS', 'POLICY', 'PAGE', 'repeat_yaml', 'repeat_py
            'fitting', 'as_json', 'clear_text', 'about_study', 'page_parts', 'wall_state', 'effects_state',
            'failures_html', 'report']
 
-# %% ../../nbs/views/42_report.ipynb #3772bad9
+# %% ../../nbs/views/42_report.ipynb #a1b3da37
 import base64
 import datetime
 import hashlib
@@ -20,6 +20,7 @@ from pprint import pformat
 from textwrap import indent
 from typing import Any
 
+import numpy as np
 import yaml
 
 import i2v_lab
@@ -108,7 +109,7 @@ def as_script(
         raise InputError(f"the module {texts[-1]!r} must end with {last!r}, once")
     return f"const {name} = (() => {{\n{text.rstrip()[: -len(last)]}return {{ render }};\n}})();\n"
 
-# %% ../../nbs/views/42_report.ipynb #e4092400
+# %% ../../nbs/views/42_report.ipynb #6c363dab
 LOOKS = ((192, 80), (192, 70), (192, 60), (176, 55), (160, 55), (144, 50), (128, 45), (96, 40))  # side, JPEG quality
 
 
@@ -126,9 +127,11 @@ def films_of(
     study: Study,
     look: tuple[int, int],  # side, quality
     keys: Mapping[str, bool | None],  # from `keys_made`
+    decoded: dict[str, np.ndarray] | None = None,  # keeps what is read; None: each video is read when it is needed
 ) -> tuple[dict[str, dict], dict[str, bytes]]:  # films by key, files by their name
     "Films, and each file once."
     films, about, files = Films(study, *look), {}, {}
+    films.decoded = decoded
 
     def name(file: bytes) -> str:
         found = "f" + hashlib.sha256(file).hexdigest()[:16]
@@ -159,9 +162,10 @@ def fitting(
     for trial in study.trials():
         if trial.key in keys:
             blocks.setdefault(trial.block, []).append(trial.key)
-    some = [key for block in list(blocks.values())[:: max(1, len(blocks) // 3)] for key in block]
+    some = [key for block in list(blocks.values())[:: max(1, (len(blocks) + 1) // 2)] for key in block]
+    decoded: dict[str, np.ndarray] = {}
     for look in LOOKS:
-        files = films_of(study, look, {key: keys[key] for key in some})[1]
+        files = films_of(study, look, {key: keys[key] for key in some}, decoded)[1]
         if sum(map(len, files.values())) * 4 / 3 * len(keys) / max(1, len(some)) <= 0.92 * most:
             break
     return look

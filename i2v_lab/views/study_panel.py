@@ -6,7 +6,7 @@
 __all__ = ['PROBES', 'TITLES', 'Inside', 'StudyView', 'read_prompts', 'mixes_for', 'clip_count', 'Choice', 'StudyPanel', 'spoken',
            'Study']
 
-# %% ../../nbs/views/44_study_panel.ipynb #aa3d321a
+# %% ../../nbs/views/44_study_panel.ipynb #5862c589
 import html
 import os
 import time
@@ -27,6 +27,7 @@ from ..pipeline.backends import load_pipeline
 from ..pipeline.pipeline import LIMITS, Pipeline
 from ..pipeline.probe import Trace
 from ..pipeline.stages import Stopped
+from ..probes.memory import cpu_memory
 from ..study.journal import facts, read_failures, read_rows
 from ..study.study import Progress, Study, usual_extensions
 from ..study.trial import BASELINE, Trial, mix_of
@@ -170,7 +171,7 @@ def fill(
             update(seen)
     self.tabs.layout.display = None
 
-# %% ../../nbs/views/44_study_panel.ipynb #d184a934
+# %% ../../nbs/views/44_study_panel.ipynb #b8b1ca4f
 class StudyView(w.VBox):
     "A study on the screen: clips, effects, and the clip that was picked."
 
@@ -180,6 +181,8 @@ class StudyView(w.VBox):
         pipe: Pipeline | None = None,  # for looking inside
         engaged: Callable[[], bool] = lambda: False,  # whether the pipeline is at work elsewhere
     ):
+        with cpu_memory():
+            pass  # the first profile of a process must be where torch was imported, or Kineto complains on stderr
         self.wall, self.effects, self.inside = Wall(), EffectsView(), Inside(pipe, engaged)
         self.study: Study | None = None
         super().__init__([Shell(), self.wall, self.inside.widget, self.effects])
@@ -275,7 +278,7 @@ class Choice(anywidget.AnyWidget):
         )
         thumbnails_of([path for _, path in choices], done=fill)
 
-# %% ../../nbs/views/44_study_panel.ipynb #e55e9399
+# %% ../../nbs/views/44_study_panel.ipynb #6c526f61
 class StudyPanel:
     "Choose pictures, prompts and extensions, and press Run: `StudyPanel()` as the last line of a cell shows it."
 
@@ -307,16 +310,13 @@ class StudyPanel:
         self.prompts = w.Textarea(
             "the animal walks => walk\nthe camera zooms in", rows=4, layout=w.Layout(width="100%")
         )
-        self.boxes = {
-            name: w.Checkbox(name == "kv_cache" or name == "step_cache", description=name, indent=False)
-            for name in usual_extensions()
-        }
+        box = lambda on, name: w.Checkbox(on, description=name, indent=False, layout=w.Layout(width="auto"))
+        self.boxes = {name: box(name in ("kv_cache", "step_cache"), name) for name in usual_extensions()}
         self.every = w.ToggleButtons(
             options=[("every mix", True), ("one at a time", False)], style={"button_width": "auto"}
         )
-        self.baselines = w.Checkbox(
-            True, description="baselines: still picture, slow zoom, exact move, fewer steps", indent=False
-        )
+        self.baselines = box(True, "baselines")
+        self.baselines.tooltip = "still picture, slow zoom, exact camera move, fewer steps"
         self.seeds = slide("Seeds", 1, 1, 8)
         self.steps = slide("Steps", defaults.steps, LIMITS["num_inference_steps"][0], 60)
         self.frames = slide("Frames", defaults.frames, max(2, LIMITS["num_frames"][0]), 64)
@@ -331,13 +331,13 @@ class StudyPanel:
         self.view = StudyView(pipe=self.pipe, engaged=lambda: self.job.busy)
         self.widget = self.arranged()
 
-# %% ../../nbs/views/44_study_panel.ipynb #efe7ab18
+# %% ../../nbs/views/44_study_panel.ipynb #51f1688e
 @patch
 def arranged(self: StudyPanel) -> w.VBox:
     "The widgets in their places."
     head = lambda text: w.HTML(text).add_class("i2v-heading")
     hint = w.HTML("one to a line; <code>=&gt; action</code> says what it means").add_class("i2v-hint")
-    left = w.VBox([self.pictures, head("Prompts"), hint, self.prompts]).add_class("i2v-controls")
+    left = w.VBox([self.pictures, head("Prompts"), hint, self.prompts])
     boxes = w.HBox(list(self.boxes.values())).add_class("i2v-row")
     sliders = w.VBox([self.seeds, self.steps, self.frames, self.size, self.out])
     row = w.HBox([self.run_button, self.stop_button, self.status]).add_class("i2v-row")

@@ -7,7 +7,7 @@ __all__ = ['ACROSS', 'BLOCK', 'COST_AXES', 'QUALITY_AXES', 'shown_name', 'named_
            'wall_data', 'metric_facts', 'shrunk', 'film_of', 'cell_film', 'Films', 'Wall', 'numbered', 'said',
            'in_points', 'effect_facts', 'pareto_points', 'effects_data', 'EffectsView']
 
-# %% ../../nbs/views/40_study_wall.ipynb #b95dc139
+# %% ../../nbs/views/40_study_wall.ipynb #f8483f81
 import hashlib
 import io
 import json
@@ -22,6 +22,7 @@ import numpy as np
 import traitlets as t
 from einops import rearrange
 from fastcore.basics import patch
+from PIL import Image as Picture
 
 from ..core.errors import InputError
 from ..study.effects import Effect, Effects, pareto, spell
@@ -165,16 +166,25 @@ def cell_film(
         files.append(file)
     return about, files
 
-# %% ../../nbs/views/40_study_wall.ipynb #e7f57d8e
+# %% ../../nbs/views/40_study_wall.ipynb #3369cc02
 class Films:
     "The films of a study, made when they are asked for, and kept."
 
     def __init__(self, study: Study, side: int = 192, quality: int = 80):
         self.study, self.side, self.quality = study, side, quality
+        self.decoded: dict[str, np.ndarray] | None = None  # where videos are kept that are read more than once
         self.kept: dict[str, tuple[dict[str, Any], list[bytes]]] = {}  # by key
         self.empty = {t.block: t.key for t in study.trials() if t.mix == ""}
         self.block = {t.key: t.block for t in study.trials()}
         self.last: tuple[str, np.ndarray] | None = None  # the reference that was read last
+
+    def frames(self, key: str) -> np.ndarray:  # uint8 `[T,H,W,3]`
+        "The frames of a clip."
+        if self.decoded is None:
+            return self.study.clip(key).frames
+        if key not in self.decoded:
+            self.decoded[key] = self.study.clip(key).frames
+        return self.decoded[key]
 
     def reference(self, key: str) -> np.ndarray | None:  # uint8 `[T,H,W,3]`; None: there is none
         "The frames with nothing on, for a clip."
@@ -183,7 +193,7 @@ class Films:
             return None
         if self.last is None or self.last[0] != empty:
             try:
-                self.last = empty, self.study.clip(empty).frames
+                self.last = empty, self.frames(empty)
             except InputError:
                 return None  # it failed, or is not made yet
         return self.last[1]
@@ -192,7 +202,7 @@ class Films:
         "One film; or what is wrong with it."
         if key not in self.kept:
             try:
-                frames, reference = self.study.clip(key).frames, self.reference(key)
+                frames, reference = self.frames(key), self.reference(key)
             except InputError:
                 return dict(key=key, problem="its video is not in the folder"), []
             about, files = cell_film(frames, reference, side=self.side, quality=self.quality)
@@ -261,7 +271,7 @@ def numbered(
         out["difference"] = film["difference"] | dict(part=first + film["difference"]["part"])
     return out
 
-# %% ../../nbs/views/40_study_wall.ipynb #648062de
+# %% ../../nbs/views/40_study_wall.ipynb #c79b7cb2
 @patch
 def still(
     self: Wall,
@@ -288,7 +298,10 @@ def still(
             ax.set_xlabel(f"judged {cell['judged']}", fontsize=6)
     file = io.BytesIO()
     figure.savefig(file, format="png")
-    return file.getvalue()
+    small = io.BytesIO()
+    with Picture.open(file) as whole:  # 256 colours are enough for a still, and a quarter of the bytes
+        whole.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 @patch

@@ -71,7 +71,8 @@ def main():
 
     panel = lab.Lab(pipe)
     panel.controls.use(picture, "bench")
-    panel.controls.prompt.value, panel.controls.steps.value, panel.controls.mix.value = WALK, args.steps, []
+    panel.controls.prompt.value, panel.controls.steps.value = WALK, args.steps
+    panel.controls.mix.switch([])
     rows: dict[str, list[float]] = {}
     draws, stops, steps = [], [], []
     for turn in range(args.turns + 1):

@@ -38,6 +38,7 @@ class Seen:
     def picture(self, row: int, column: int) -> str:
         """A mark of what a cell shows."""
         canvas = self.cell(row, column).locator("canvas")
+        self.cell(row, column).scroll_into_view_if_needed()
         expect(canvas).to_have_attribute("data-ready", "true")
         return settled(canvas)
 
@@ -154,7 +155,8 @@ def test_effects_are_drawn_and_said(seen):
     expect(seen.effects.locator(".i2v-effects-sentences li")).to_have_count(2)
     seen.effects.get_by_label("Cost", exact=True).select_option("flops")
     seen.effects.get_by_label("Quality", exact=True).select_option("ssim")
-    expect(seen.effects.locator("[data-mix='nothing'] .i2v-on")).to_have_count(1)
+    expect(seen.effects.locator("[data-mix='kv_cache'] .i2v-on")).to_have_count(1)
+    expect(seen.effects.locator("[data-mix='nothing'] .i2v-off")).to_have_count(1)  # the same frames for more
 
 
 def test_the_page_does_not_grow_sideways(seen):

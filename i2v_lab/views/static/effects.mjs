@@ -45,7 +45,7 @@ function render({ model, el }) {
       line.append(narrow ? write([left, y - 10], e.name, { class: "i2v-who" }) : write([left - 14, y + 4], e.name, { "text-anchor": "end", class: "i2v-who" }));
       if (e.low != null) line.append(shape("path", { class: "i2v-interval", d: `M${x(e.low)} ${y}H${x(e.high)}M${x(e.low)} ${y - 4}v8M${x(e.high)} ${y - 4}v8` }));
       line.append(e.extensions.length > 1 ? shape("path", { class: "i2v-point", d: `M${x(e.mean)} ${y - 6}l6 6l-6 6l-6 -6Z` }) : shape("circle", { class: "i2v-point", cx: x(e.mean), cy: y, r: 5 }));
-      line.append(write(narrow ? [W - 8, y - 10] : [W - right + 14, y + 4], `${e.said}  ${verdict(e)}`, { class: "i2v-said", "text-anchor": narrow ? "end" : "start" }));
+      line.append(write(narrow ? [W - 8, y - 10] : [W - right + 14, y + 4], e.same ? e.said : `${e.said}, ${verdict(e)}`, { class: "i2v-said", "text-anchor": narrow ? "end" : "start" }));
       parts.push(line);
     });
     if (rows.length && chosen.better) parts.push(write(chosen.better === "lower" ? [left, H - 1] : [W - right, H - 1], chosen.better === "lower" ? "\u2190 better" : "better \u2192", { class: "i2v-tick", "text-anchor": chosen.better === "lower" ? "start" : "end" }));
