@@ -177,7 +177,7 @@ def half_widths(
     freedom = np.where(enough, count, known.sum(1)) - 1
     return stdtrit(np.maximum(freedom, 1), (1 + confidence) / 2) * errors, enough
 
-# %% ../../nbs/study/25_effects.ipynb #95e7e82b
+# %% ../../nbs/study/25_effects.ipynb #f45a824e
 def spell(values: tuple[float, ...]) -> list[str]:  # the last two: an interval
     "Numbers with the digits that their interval is worth."
     half = abs(values[-1] - values[-2]) / 2
@@ -186,9 +186,6 @@ def spell(values: tuple[float, ...]) -> list[str]:  # the last two: an interval
     if values[-1] * values[-2] > 0:  # a bound that is not 0 is not told as 0
         digits = next((d for d in range(digits, digits + 3) if all(round(v, d) for v in values)), digits)
     return [f"{round(v, digits) + 0.0:.{digits}f}" for v in values]
-
-
-spell((0.1234, 0.05, 0.19)), spell((11.2, 9.1, 13.4)), spell((-1, -1, -1)), spell((3.0, 0.2, 5.8))
 
 # %% ../../nbs/study/25_effects.ipynb #315c4b4f
 @dataclass(frozen=True)
