@@ -2430,6 +2430,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'i2v_lab/views/study_wall.py'),
                                           'i2v_lab.views.study_wall.Films.__init__': ( 'views/study_wall.html#films.__init__',
                                                                                        'i2v_lab/views/study_wall.py'),
+                                          'i2v_lab.views.study_wall.Films.frames': ( 'views/study_wall.html#films.frames',
+                                                                                     'i2v_lab/views/study_wall.py'),
                                           'i2v_lab.views.study_wall.Films.reference': ( 'views/study_wall.html#films.reference',
                                                                                         'i2v_lab/views/study_wall.py'),
                                           'i2v_lab.views.study_wall.Wall': ('views/study_wall.html#wall', 'i2v_lab/views/study_wall.py'),
