@@ -137,7 +137,7 @@ def test_keys_are_the_same_in_another_process(tmp_path):
     code = """
         import sys
         sys.path.insert(0, sys.argv[1])
-        from test_study import MIXES, ask
+        from test_study_faults import MIXES, ask
         print(*(t.key for n, (mixes, _) in MIXES.items() for t in ask(f"{sys.argv[2]}/{n}", seeds=2, **mixes).trials()))
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent), str(tmp_path / "there")]
