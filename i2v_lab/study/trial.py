@@ -122,7 +122,7 @@ def video_of(clip: Clip) -> bytes:  # mp4
     with TemporaryDirectory() as folder:
         return clip.save(Path(folder) / "clip.mp4").read_bytes()
 
-# %% ../../nbs/study/40_trial.ipynb #a842ded5
+# %% ../../nbs/study/40_trial.ipynb #caf351ae
 STAGES = {
     "seconds_encode": ("encode_image", "encode_prompt", "condition"),
     "seconds_denoise": ("denoise",),
@@ -198,7 +198,9 @@ def make(
         mix = mix_of(trial, classes)
         clip, taken = timed_clip(pipe, picture, trial, mix)
         if trial.count:
+            start = time.perf_counter()
             taken["flops"] = count_flops(lambda: without_frames(pipe, picture, trial, mix))
+            taken["seconds_count"] = time.perf_counter() - start
     said = clip.settings
     asked = trial.expected or trial.shows or asked_of(said)
     about = dict(image=trial.image, prompt=trial.prompt, mix=trial.mix, seed=trial.seed, asked=asked)

@@ -6,6 +6,8 @@
 - `overhead`: the share of the makers' time that went into neither, `1 - (generating + judging) / (wall * workers)`. The
   clock starts when a first clip has come from each maker: what loading and warming up take is before that. Clips that
   were under way at that moment count for the half; a maker that is idle while the last clip is made is overhead.
+- `counting`: seconds of the second runs in which operations are counted; `overhead_but_counting`: the overhead where that
+  is taken for a part of the measuring.
 - `overhead_later`: the same after the last clip whose operations were counted, as it is in most of a long study: they
   are counted once for each mix and shape of picture, `counted` times, in a second run. Null: there were too few clips.
 - `parts`: seconds of one clip's other work, in this process and alone: operations are counted once for each mix and
@@ -62,11 +64,12 @@ class Log:
         "The clips whose operations were counted."
         return [n for n, row in enumerate(self.rows, 1) if row.get("flops") is not None]
 
-    def overhead(self, first: int) -> float | None:  # the clock starts after that many clips
+    def overhead(self, first: int, *also: str) -> float | None:  # the clock starts after that many clips
         "The share of the makers' time that is not in the rows."
         if len(self.rows) < first + 4 * self.workers:
             return None
-        work = [row["seconds"] + row["seconds_judge"] for row in self.rows[first:]]
+        names = ("seconds", "seconds_judge", *also)
+        work = [sum(row.get(name) or 0 for name in names) for row in self.rows[first:]]
         under_way = (self.workers - 1) / 2 * sum(work) / len(work)
         wall = self.times[-1] - self.times[first - 1]
         return round(1 - (sum(work) - under_way) / (wall * self.workers), 3)
@@ -119,7 +122,7 @@ def main():
         study, log = Study(images, prompts, "all", 2, out=Path(folder) / "study", **more), Log(asked.workers)
         start = time.perf_counter()
         study.run(workers=asked.workers, progress=False, listener=log)
-        wall, total = time.perf_counter() - start, lambda name: round(sum(row[name] for row in log.rows), 1)
+        wall, total = time.perf_counter() - start, lambda name: round(sum(row.get(name) or 0 for row in log.rows), 1)
         sizes = dict(
             journal_bytes=sum(p.stat().st_size for p in study.out.glob("study.sqlite*")),
             clips_bytes=sum(p.stat().st_size for p in (study.out / "clips").iterdir()),
@@ -128,6 +131,8 @@ def main():
             clips=len(log.rows), failed=len(study.failures), workers=asked.workers, wall_seconds=round(wall, 1)
         )
         found |= dict(generating=total("seconds"), judging=total("seconds_judge"), counted=len(log.counted()))
+        found |= dict(counting=total("seconds_count"))
+        found |= dict(overhead_but_counting=log.overhead(asked.workers, "seconds_count"))
         found |= dict(overhead=log.overhead(asked.workers), overhead_later=log.overhead(log.counted()[-1]))
         found |= dict(parts=parts_of(study, Path(folder) / "parts"), memory=log.memory) | sizes
         print(json.dumps(found | report_of(study, Path(folder) / "report.html")))
