@@ -55,7 +55,7 @@ class Pump:
     def __init__(
         self,
         draw: Callable[[], None],
-        seconds: float = 0.2,  # at least, from one drawing to the next
+        seconds: float = 0.15,  # at least, from one drawing to the next
         failed: Callable[[Exception], None] = lambda e: None,
     ):
         self.draw, self.seconds, self.failed = draw, seconds, failed

@@ -82,7 +82,7 @@ def seen(request, workbench):
 
 def test_all_clips_play_in_step(seen):
     """One clock; and a mix that changes no frame shows what nothing shows, at every frame."""
-    wait_for(lambda: seen.wall.get_by_role("button", name="Pause", exact=True).count(), 5, "the wall does not play")
+    wait_for(lambda: seen.wall.get_by_role("button", name="Pause", exact=True).count(), 15, "the wall does not play")
     seen.pause()
     seen.press("Home")
     expect(seen.wall.locator(".i2v-wall-count")).to_have_text("frame 1 / 6")
