@@ -63,7 +63,7 @@ def start_whole() -> Callable[[], Iterable]:
 
     return stop
 
-# %% ../../nbs/probes/40_memory.ipynb #cbddebfb
+# %% ../../nbs/probes/40_memory.ipynb #5d611ceb
 @dataclass
 class Allocated:
     "Memory above the level at the start."
@@ -74,12 +74,12 @@ class Allocated:
 
 def levels(events: Iterable) -> Allocated:  # of the profiler
     "Highest and last level of allocations in their order."
-    moves = sorted(
-        (e.start_ns(), i, e.nbytes())
-        for i, e in enumerate(events)
-        if e.name() == "[memory]" and e.device_type() == torch.autograd.DeviceType.CPU
-    )
-    level = np.cumsum([0, *(nbytes for *_, nbytes in moves)])
+    cpu = torch.autograd.DeviceType.CPU
+    moves = [
+        (e.start_ns(), n) for e in events if (n := e.nbytes()) and e.device_type() == cpu and e.name() == "[memory]"
+    ]
+    when, nbytes = np.array(moves, np.int64).reshape(-1, 2).T
+    level = np.cumsum([0, *nbytes[when.argsort(kind="stable")]])
     return Allocated(int(level.max()), int(level[-1]))
 
 
