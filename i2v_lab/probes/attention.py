@@ -26,7 +26,7 @@ from .hearing import Listening, attention_layers, chosen_layers, chosen_shares, 
 # %% ../../nbs/probes/20_attention.ipynb #888b98e1
 _all_ = ["AttentionReading", "SeenAttention", "shares", "kept_shares", "first_turns", "only"]  # all from one place
 
-# %% ../../nbs/probes/20_attention.ipynb #b087a8e1
+# %% ../../nbs/probes/20_attention.ipynb #10a3d709
 @dataclass
 class Inside:
     "A layer that is being called."
@@ -37,8 +37,9 @@ class Inside:
     given: tuple  # what it was called with
     heard: int = 0  # fused attentions so far
     around: bool = False  # a layer inside was called
+    listening: bool = False  # from here on inwards every call is heard; a mode costs time, so only where it is of use
 
-# %% ../../nbs/probes/20_attention.ipynb #a61b33f1
+# %% ../../nbs/probes/20_attention.ipynb #9c2064a1
 class AttentionProbe(Probe):
     "Keeps queries and keys of attention layers, or chosen rows and columns of their maps."
 
@@ -63,7 +64,7 @@ class AttentionProbe(Probe):
     def _fresh(self) -> None:
         self.thread = None  # of the stage that is listened to
         self.here, self.full, self.stack, self.turns, self.failed = False, False, [], Counter(), None
-        self.storages, self.calls, self.left_out, self.unseen = {}, [], [], []
+        self.storages, self.held, self.calls, self.left_out, self.unseen = {}, 0, [], [], []
 
 # %% ../../nbs/probes/20_attention.ipynb #74560d6c
 @patch
@@ -95,7 +96,7 @@ def around(self: AttentionProbe, stage: str, step: int) -> Iterator[None]:
         while self.stack:  # interrupted: the hook after the layer was not called
             self._leave(self.stack[-1].module)
 
-# %% ../../nbs/probes/20_attention.ipynb #757fe70d
+# %% ../../nbs/probes/20_attention.ipynb #590044c8
 @patch
 def _enter(self: AttentionProbe, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
     if not self.here or threading.get_ident() != self.thread:
@@ -104,7 +105,8 @@ def _enter(self: AttentionProbe, name: str, module: nn.Module, args: tuple, kwar
         inside.around = True
     self.stack.append(Inside(module, name, self.turns[name], (*args, *kwargs.values())))
     self.turns[name] += 1
-    if len(self.stack) == 1:
+    if self.stack[-1].turn in self.passes and not any(inside.listening for inside in self.stack):
+        self.stack[-1].listening = True
         self.mode.__enter__()
 
 
@@ -113,12 +115,12 @@ def _leave(self: AttentionProbe, module: nn.Module, *_) -> None:
     if threading.get_ident() != self.thread or not self.stack or self.stack[-1].module is not module:
         return  # it was never entered
     left = self.stack.pop()
-    if not self.stack:
+    if left.listening:
         self.mode.__exit__(None, None, None)
-    if not left.heard and not left.around:
+    if left.turn in self.passes and not left.heard and not left.around:
         self.unseen.append(left.name)
 
-# %% ../../nbs/probes/20_attention.ipynb #bcd57bcd
+# %% ../../nbs/probes/20_attention.ipynb #b93a3e4e
 @patch
 def _heard(self: AttentionProbe, *args, **kwargs) -> None:
     if self.failed is not None:
@@ -147,13 +149,15 @@ def _kept(self: AttentionProbe, name: str, inside: Inside, call: dict[str, Any])
     held = {
         t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in call.values() if isinstance(t, Tensor)
     }
-    if sum((self.storages | held).values()) > self.max_bytes:
+    fresh = sum(nbytes for place, nbytes in held.items() if place not in self.storages)
+    if self.held + fresh > self.max_bytes:
         self.full = True
         return None
     self.storages |= held
+    self.held += fresh
     return about | call
 
-# %% ../../nbs/probes/20_attention.ipynb #31a35b75
+# %% ../../nbs/probes/20_attention.ipynb #1d0076e5
 @patch
 def see(self: AttentionProbe, event: Event, run: Run) -> SeenAttention | None:
     if self.failed is not None:
@@ -166,4 +170,4 @@ def see(self: AttentionProbe, event: Event, run: Run) -> SeenAttention | None:
     if not (self.calls or layout or self.left_out or unseen):
         return None
     told = None if layout is None else asdict(layout)
-    return SeenAttention(self.calls, told, self.left_out, unseen, sum(self.storages.values()))
+    return SeenAttention(self.calls, told, self.left_out, unseen, self.held)

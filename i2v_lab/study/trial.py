@@ -6,7 +6,7 @@
 __all__ = ['BASELINE', 'STAGES', 'SHARED', 'label_of', 'all_mixes', 'grid_of', 'mixes_of', 'Trial', 'Made', 'video_of', 'mix_of',
            'timed_clip', 'baseline_clip', 'without_frames', 'Drawn', 'last_step', 'make', 'compared']
 
-# %% ../../nbs/study/40_trial.ipynb #107bd763
+# %% ../../nbs/study/40_trial.ipynb #4978fcaa
 import hashlib
 import json
 import time
@@ -28,6 +28,7 @@ from ..pipeline.mix import Mix
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import find_extension
 from ..pipeline.stages import Event
+from ..probes.memory import MemoryProbe
 from .baselines import exact_camera, ken_burns, still
 from .metrics import asked_of, compare, count_flops, measure
 
@@ -122,7 +123,7 @@ def video_of(clip: Clip) -> bytes:  # mp4
     with TemporaryDirectory() as folder:
         return clip.save(Path(folder) / "clip.mp4").read_bytes()
 
-# %% ../../nbs/study/40_trial.ipynb #caf351ae
+# %% ../../nbs/study/40_trial.ipynb #229c72ef
 STAGES = {
     "seconds_encode": ("encode_image", "encode_prompt", "condition"),
     "seconds_denoise": ("denoise",),
@@ -141,7 +142,7 @@ def timed_clip(
     "Make the clip of a trial."
     events, settings = [], dict(trial.settings)
     start = time.perf_counter()
-    with pipe.using(mix), pipe.watch("memory") as trace:
+    with pipe.using(mix), pipe.watch(MemoryProbe(numpy=True)) as trace:
         clip = pipe.generate(picture, trial.prompt, seed=trial.seed, progress=events.append, **settings)
     taken = {"seconds": time.perf_counter() - start}
     ends = [0.0, *(e.seconds for e in events)]

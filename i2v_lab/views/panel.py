@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROBES', 'TABS', 'HINT', 'Running', 'Lab', 'blamed', 'heard', 'judged', 'verdict_of']
 
-# %% ../../nbs/views/30_panel.ipynb #985f9fc4
+# %% ../../nbs/views/30_panel.ipynb #849bf384
 import base64
 import html
 import os
@@ -35,7 +35,7 @@ from ..pipeline.pipeline import Pipeline
 from ..pipeline.probe import Trace
 from ..pipeline.stages import Event, Stopped
 from ..probes.attention import AttentionReading
-from ..probes.memory import cpu_memory
+from ..probes.memory import MemoryProbe, cpu_memory
 from .attention_view import AttentionView
 from .controls import Controls, python_call
 from .history import History, Record
@@ -90,8 +90,8 @@ class Running:
             facts.append(f"peak {max(map(total, memory.table())) / 2**20:.0f} MiB")
         return " · ".join(facts)
 
-# %% ../../nbs/views/30_panel.ipynb #790b13e1
-PROBES = ("patch_grid", "action_probs", "memory", "motion", "attention")
+# %% ../../nbs/views/30_panel.ipynb #2dea7f33
+PROBES = ("patch_grid", "action_probs", "motion", "attention")  # and memory, with numpy's
 TABS = ("Clip", "Patches", "Attention", "Actions", "Memory", "Motion", "History")
 HINT = "Choose a photo, say what should happen, press <b>Generate</b>."
 
@@ -319,7 +319,7 @@ def ready(self: Lab) -> Pipeline:
             raise InputError(self.failure or "the model could not be loaded")
     return self.pipe
 
-# %% ../../nbs/views/30_panel.ipynb #83c436bf
+# %% ../../nbs/views/30_panel.ipynb #0b41e6d8
 @patch
 def work(self: Lab, now: Running) -> None:
     "One run, in the job's thread."
@@ -349,7 +349,8 @@ def make(self: Lab, now: Running) -> str:  # the status
         self.bar.value, self.bar.max, self.note.value = 0, now.steps, ""
         self.tell(f"running 0/{now.steps}")
         given = {k: v for k, v in now.asked.items() if k != "mix"}
-        with Pump(self.draw, failed=self.stumbled) as pump, pipe.watch(*PROBES, listener=heard(now, pump)) as trace:
+        probes = (*PROBES, MemoryProbe(numpy=True))
+        with Pump(self.draw, failed=self.stumbled) as pump, pipe.watch(*probes, listener=heard(now, pump)) as trace:
             now.trace = self.trace = trace
             now.clip = pipe.generate(now.image, **given, stop=self.job.stop)
         return "done"

@@ -6,7 +6,7 @@
 __all__ = ['PROBES', 'TITLES', 'Inside', 'StudyView', 'read_prompts', 'mixes_for', 'clip_count', 'Choice', 'StudyPanel', 'spoken',
            'Study']
 
-# %% ../../nbs/views/44_study_panel.ipynb #5862c589
+# %% ../../nbs/views/44_study_panel.ipynb #885940d6
 import html
 import os
 import time
@@ -27,7 +27,7 @@ from ..pipeline.backends import load_pipeline
 from ..pipeline.pipeline import LIMITS, Pipeline
 from ..pipeline.probe import Trace
 from ..pipeline.stages import Stopped
-from ..probes.memory import cpu_memory
+from ..probes.memory import MemoryProbe, cpu_memory
 from ..study.journal import facts, read_failures, read_rows
 from ..study.study import Progress, Study, usual_extensions
 from ..study.trial import BASELINE, Trial, mix_of
@@ -45,8 +45,8 @@ from .study_wall import EffectsView, Wall, named_mix
 # %% ../../nbs/views/44_study_panel.ipynb #bc127cf9
 _all_ = ["Study"]  # with `view` and `report`
 
-# %% ../../nbs/views/44_study_panel.ipynb #c4b7b695
-PROBES = ("attention", "motion", "action_probs", "memory", "patch_grid")
+# %% ../../nbs/views/44_study_panel.ipynb #82e84850
+PROBES = ("attention", "motion", "action_probs", "patch_grid")  # and memory, with numpy's
 TITLES = ("Attention", "Motion", "Actions", "Memory", "Patches")
 
 
@@ -103,7 +103,7 @@ def show(
     self.button.disabled = not made
     self.tell("makes it again with all probes attached" if made else "no model made this clip")
 
-# %% ../../nbs/views/44_study_panel.ipynb #266cbf77
+# %% ../../nbs/views/44_study_panel.ipynb #e56e3e78
 @patch
 def look(
     self: Inside,
@@ -128,7 +128,10 @@ def remake(self: Inside, study: Study, trial: Trial) -> None:
             self.pipe = pipe = load_pipeline(**study.load_options)
         picture, start = study.pictures[trial.image], time.perf_counter()
         heard = lambda e: self.tell(f"step {e.step}/{e.steps}") if e.step and e.probe is None else None
-        with pipe.using(mix_of(trial, study.classes)), pipe.watch(*PROBES, listener=heard) as self.trace:
+        with (
+            pipe.using(mix_of(trial, study.classes)),
+            pipe.watch(*PROBES, MemoryProbe(numpy=True), listener=heard) as self.trace,
+        ):
             clip = pipe.generate(picture, trial.prompt, seed=trial.seed, stop=self.job.stop, **trial.settings)
         seconds, saved = time.perf_counter() - start, study.clip(trial.key)
         self.fill(self.trace, picture, jpegs(clip.frames))

@@ -65,7 +65,7 @@ function render({ model, el }) {
     });
     chart.replaceChildren(...rows, element("div", { class: "i2v-stage-axis" }, element("span", {}, ...axis), element("em", {}, "MiB")));
     const steps = data.steps || [];
-    peaks.draw(steps.map((s) => [s.step, s.peak / 2 ** 20]), data.of || 0, (v) => `${v.toFixed(2)} MiB`);
+    peaks.draw(steps.filter((s) => s.peak != null).map((s) => [s.step, s.peak / 2 ** 20]), data.of || 0, (v) => `${v.toFixed(2)} MiB`);
     times.draw(steps.map((s) => [s.step, 1000 * s.seconds]), data.of || 0, (v) => `${v.toFixed(0)} ms`);
     const list = (of) => Object.entries(of || {}).map(([name, bytes]) => `${name} ${mib(bytes)}`).join(", ");
     caption.textContent = !there ? "Where the memory goes, and the time. Press Generate."
