@@ -122,7 +122,7 @@ def told(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f'{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
 
-# %% ../../nbs/study/45_maker.ipynb #b28877aa
+# %% ../../nbs/study/45_maker.ipynb #fe88605f
 class MakerDied(Exception):
     "The process that made a clip is gone: it crashed, was killed, or took too long."
 
@@ -151,6 +151,7 @@ class Maker:
         "Start the process, and have it load the pipeline."
         command = [sys.executable, "-c", "from i2v_lab.study.maker import serve; serve()"]
         env = os.environ | {"OMP_NUM_THREADS": str(self.setup.threads), "KINETO_LOG_LEVEL": "99"}
+        env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a profile warns of memory from before it began
         self.process = process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         if self.closed:  # in the meantime
             process.kill()

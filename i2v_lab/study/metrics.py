@@ -368,7 +368,7 @@ def measure(
     ) | (dict.fromkeys(COMPARED) if reference is None else compare(frames, reference.frames))
     return dict(judged=verdict.action) | {k: v if v is None else float(v) for k, v in found.items()}
 
-# %% ../../nbs/study/20_metrics.ipynb #b33a0059
+# %% ../../nbs/study/20_metrics.ipynb #615438db
 def count_flops(
     work: Callable[[], Any],  # what to count
 ) -> int:  # a multiplication and an addition are two
@@ -379,7 +379,13 @@ def count_flops(
     def attention(q, k, v, *args, out_shape=None, **kw):
         return sdpa_flop_count(q, k, v)
 
-    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={on_cpu: attention}) as counter:
+    def linear(x, weight, *args, out_shape=None, **kw):
+        return 2 * math.prod(x) * weight[0]
+
+    aten = torch.ops.aten
+    known = {aten._scaled_dot_product_flash_attention_for_cpu: attention, aten.linear: linear}
+    for packet in (aten.linear, aten.to, aten.reshape, aten.layer_norm, aten.contiguous, aten.chunk, aten.dropout):
+        known |= {getattr(packet, kind): lambda *args, **kw: 0 for kind in packet.overloads()}  # not to be taken apart
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
     return int(counter.get_total_flops())

@@ -211,7 +211,7 @@ def make(
     row = about | taken | found | dict(seconds_judge=time.perf_counter() - start)
     return Made(row, clip.frames, video_of(clip), {k: said[k] for k in SHARED if k in said})
 
-# %% ../../nbs/study/40_trial.ipynb #9379dcbd
+# %% ../../nbs/study/40_trial.ipynb #1277937b
 def compared(
     row: dict[str, Any],
     frames: np.ndarray,  # uint8 `[T,H,W,3]`
@@ -220,4 +220,6 @@ def compared(
     "Add what only a comparison can tell."
     if reference is None or reference.shape != frames.shape:
         return row
-    return row | compare(frames, reference)
+    start = time.perf_counter()
+    row = row | compare(frames, reference)
+    return row | dict(seconds_judge=(row.get("seconds_judge") or 0.0) + time.perf_counter() - start)

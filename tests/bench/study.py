@@ -2,23 +2,23 @@
 
 8 mixes x 4 photos x 2 prompts x 2 seeds of 16 frames at 256 px in makers of this machine. Prints one JSON object:
 
-- `clips`, `wall_seconds`; `generating`, `judging`: sums of the rows' `seconds` and `seconds_judge`.
-- `overhead`: the share of the makers' time that went into neither, `1 - (generating + judging) / (wall * workers)`. The
-  clock starts when a first clip has come from each maker: what loading and warming up take is before that. Clips that
+- `clips`, `wall_seconds`; `generating`, `judging`, `counting`: sums of the rows' `seconds`, `seconds_judge` (all metrics but
+  one, the comparison with the empty mix as well) and `seconds_count` (the operations: a second run, once for each mix and
+  shape of picture, `counted` times).
+- `overhead`: the share of the makers' time that went into none, `1 - (generating + judging + counting) / (wall * workers)`.
+  The clock starts when a first clip has come from each maker: what loading and warming up take is before that. Clips that
   were under way at that moment count for the half; a maker that is idle while the last clip is made is overhead.
-- `counting`: seconds of the second runs in which operations are counted; `overhead_but_counting`: the overhead where that
-  is taken for a part of the measuring.
-- `overhead_later`: the same after the last clip whose operations were counted, as it is in most of a long study: they
-  are counted once for each mix and shape of picture, `counted` times, in a second run. Null: there were too few clips.
+- `overhead_with_counting`: the same where counting operations is taken for overhead, and not for measuring.
+- `overhead_later`: after the last clip whose operations were counted, as it is in most of a long study. Null: there were
+  too few clips.
 - `parts`: seconds of one clip's other work, in this process and alone: operations are counted once for each mix and
   size (`count`), the film is written (`video`), sent (`send`), compared (`compare`), put on disk (`write`).
 - `memory`: resident MB of the driver and of each maker, with a quarter, half, three quarters and all of the clips made.
-- `journal_bytes`, `clips_bytes`; `report_bytes`, `report_seconds`: null where studies have no report.
+- `journal_bytes`, `clips_bytes`; `report_bytes`, `report_seconds`.
 """
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,7 +30,7 @@ import i2v_lab as lab
 from i2v_lab.core.picture import load_picture
 from i2v_lab.study.journal import Journal, add
 from i2v_lab.study.metrics import compare, count_flops
-from i2v_lab.study.study import Study
+from i2v_lab.views.study_panel import Study
 from i2v_lab.study.trial import make, mix_of, video_of, without_frames
 from i2v_lab.training.sources import data_root
 
@@ -99,9 +99,6 @@ def parts_of(study: Study, folder: Path) -> dict[str, float]:  # seconds, the be
 
 def report_of(study: Study, file: Path) -> dict:
     "Size of a report, and how long it takes to write."
-    if not hasattr(study, "report"):
-        print("studies have no report: left out", file=sys.stderr)
-        return dict(report_bytes=None, report_seconds=None)
     start = time.perf_counter()
     study.report(file)
     return dict(report_bytes=file.stat().st_size, report_seconds=round(time.perf_counter() - start, 2))
@@ -132,8 +129,10 @@ def main():
         )
         found |= dict(generating=total("seconds"), judging=total("seconds_judge"), counted=len(log.counted()))
         found |= dict(counting=total("seconds_count"))
-        found |= dict(overhead_but_counting=log.overhead(asked.workers, "seconds_count"))
-        found |= dict(overhead=log.overhead(asked.workers), overhead_later=log.overhead(log.counted()[-1]))
+        found |= dict(overhead=log.overhead(asked.workers, "seconds_count"))
+        found |= dict(
+            overhead_with_counting=log.overhead(asked.workers), overhead_later=log.overhead(log.counted()[-1])
+        )
         found |= dict(parts=parts_of(study, Path(folder) / "parts"), memory=log.memory) | sizes
         print(json.dumps(found | report_of(study, Path(folder) / "report.html")))
 
