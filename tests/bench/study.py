@@ -30,9 +30,9 @@ import i2v_lab as lab
 from i2v_lab.core.picture import load_picture
 from i2v_lab.study.journal import Journal, add
 from i2v_lab.study.metrics import compare, count_flops
-from i2v_lab.views.study_panel import Study
 from i2v_lab.study.trial import make, mix_of, video_of, without_frames
 from i2v_lab.training.sources import data_root
+from i2v_lab.views.study_panel import Study
 
 PHOTOS = ("erase_horse", "explore_farm_animals_cat", "erase_camels", "erase_penguin")  # two shapes; both come early
 PROMPTS = ("the camera zooms in", "it walks")
