@@ -50,7 +50,8 @@ def made_up(folder: Path) -> Study:
         of = (trial.image, trial.prompt, strength)
         if of not in films:
             path = exact_path(i2v_lab.Action.parse(trial.expected), 16, picture.shape[1] / min(picture.shape[:2]))
-            films = {of: draw_camera(picture, path * strength)} | dict(list(films.items())[:8])
+            film = video_of(Clip(draw_camera(picture, path * strength), 8.0))
+            films = {of: film} | dict(list(films.items())[:8])
         exact = float(strength == 1 + 0.1 * trial.seed)
         row = dict(
             image=trial.image,
@@ -64,7 +65,7 @@ def made_up(folder: Path) -> Study:
             as_asked=float(trial.expected == "zoom_in"), identical=exact
         )
         name = f"clips/{trial.key}.mp4"
-        add(study.journal, trial.key, row | dict(key=trial.key, clip=name), {name: video_of(Clip(films[of], 8.0))})
+        add(study.journal, trial.key, row | dict(key=trial.key, clip=name), {name: films[of]})
     set_fact(study.journal, "spec", study.spec())
     set_fact(
         study.journal,
