@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KEYS', 'BASELINE', 'FIRST', 'BETTER', 'WORSE', 'NEITHER', 'MARKS', 'tokens_of', 'metrics_of', 'numbers', 'Cube',
            'cube_of', 'contrasts', 'within_blocks', 'differ', 'alike', 'bootstrap_error', 'half_widths', 'spell',
-           'Effect', 'effects_of', 'Effects', 'effects', 'pareto', 'plot_pareto']
+           'Effect', 'effects_of', 'Effects', 'effects', 'pareto', 'spread', 'plot_pareto']
 
 # %% ../../nbs/study/25_effects.ipynb #d546a682
 import re
@@ -430,8 +430,24 @@ def pareto(
         drop=True
     )
 
-# %% ../../nbs/study/25_effects.ipynb #5de9e916
+# %% ../../nbs/study/25_effects.ipynb #e7125dbe
 MARKS = "Xs^vP*hd"  # of baselines
+
+
+def spread(
+    figure: Figure,
+    names: list,  # matplotlib annotations
+) -> None:
+    "Move names up or down until none lies upon another."
+    figure.draw_without_rendering()  # so that places are known
+    placed = []
+    for name in names:
+        for away in (6, -12, 15, -21, 24, -30, 33, -39):
+            name.set_position((0, away))
+            box = name.get_window_extent()
+            if not any(box.overlaps(other) for other in placed):
+                break
+        placed.append(box)
 
 
 def plot_pareto(
@@ -450,8 +466,13 @@ def plot_pareto(
     face = np.where(mixes["frontier"], BETTER, "white")
     edge = np.where(mixes["frontier"], BETTER, NEITHER)
     ax.scatter(mixes[cost], mixes[quality], c=face, edgecolors=edge, s=45, zorder=2)
-    for mix, x, y in zip(mixes["mix"], mixes[cost], mixes[quality]):
-        ax.annotate(mix or "(nothing)", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=7)
+    named = dict(textcoords="offset points", fontsize=7)
+    names = [
+        ax.annotate(
+            mix or "(nothing)", (x, y), xytext=(0, 6), ha="right" if x > rows[cost].median() else "left", **named
+        )
+        for mix, x, y in zip(mixes["mix"], mixes[cost], mixes[quality])
+    ]
     for mark, (_, row) in zip(MARKS * len(rows), rows[rows["baseline"]].iterrows()):
         ax.plot(row[cost], row[quality], mark, color=WORSE, ms=8, label=row["mix"].removeprefix(BASELINE), ls="")
     if rows["baseline"].any():
@@ -460,4 +481,5 @@ def plot_pareto(
     ax.set_ylabel(f"{quality.replace('_', ' ')} ({better} is better)")
     ax.margins(0.16, 0.12)
     ax.spines[["top", "right"]].set_visible(False)
+    spread(figure, names)
     return figure

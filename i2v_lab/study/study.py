@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['OPTIONS', 'BASELINES', 'KEYS', 'settings_of', 'named_pictures', 'shrunk', 'meant', 'seeds_of', 'Study',
-           'usual_extensions', 'plain', 'Crew', 'make_somewhere', 'close_makers', 'engine', 'Here', 'Away', 'Progress',
-           'Block', 'has_exact', 'OtherWeights', 'npy', 'read_study']
+           'usual_extensions', 'plain', 'Progress', 'Block', 'has_exact', 'OtherWeights', 'npy', 'read_study']
 
-# %% ../../nbs/study/50_study.ipynb #2dee03b8
+# %% ../../nbs/study/50_study.ipynb #a4ecebc0
 import glob
 import hashlib
 import io
 import os
 import shutil
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,10 +36,11 @@ from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Pipeline, Request, picture_sha256
 from ..pipeline.registry import extension_names
 from ..pipeline.stages import StopLike
+from .crew import Away, Here, engine
 from .journal import Journal, add, facts, fail, read_failures, read_rows, set_fact
-from .maker import Maker, MakerDied, Setup, own_classes
+from .maker import Setup, own_classes
 from .metrics import METRICS
-from .trial import BASELINE, Made, Trial, compared, make, mixes_of
+from .trial import BASELINE, Made, Trial, compared, mixes_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -235,128 +234,6 @@ def load(cls: Study, folder: str | os.PathLike, pipe: Pipeline | None = None) ->
     study.mixes = spec["mixes"]  # as they were; an extension that is gone is missed only where a clip has to be made
     return study
 
-# %% ../../nbs/study/50_study.ipynb #be596e6b
-class Crew:
-    "The makers that work for one run on one worker."
-
-    def __init__(self):
-        self.idle, self.everyone, self.lock, self.closed = deque(), [], threading.Lock(), False
-
-    @contextmanager
-    def maker(self, setup: Setup) -> Iterator[Maker]:
-        "One that no other thread is using."
-        with self.lock:
-            if self.closed:
-                raise MakerDied("the run has ended")
-            maker = self.idle.popleft() if self.idle else Maker(setup)
-            self.everyone = [m for m in self.everyone if m is not maker] + [maker]
-        try:
-            yield maker
-        finally:
-            self.idle.append(maker)
-
-    def close(self) -> None:
-        "End them all, those at work included."
-        with self.lock:
-            self.closed = True
-            for maker in self.everyone:
-                maker.close()
-
-
-def make_somewhere(
-    setup: Setup,
-    picture: np.ndarray,  # uint8 `[H,W,3]`
-    trial: Trial,
-    seconds: float | None,  # for one clip
-) -> "Made | str":  # a text: why it cannot be made, and that another try would not help
-    "Make a clip in a maker of this worker; runs on a worker."
-    from distributed import get_worker
-
-    crew = vars(get_worker()).setdefault("_i2v_crews", {}).setdefault(setup.run, Crew())
-    try:
-        with crew.maker(setup) as maker:
-            return maker(picture, trial, seconds)
-    except InputError as e:
-        return str(e)
-
-
-def close_makers(run: str, dask_worker=None) -> None:  # dask hands in the worker
-    "End what works for a run on a worker; what comes late finds the crew closed."
-    vars(dask_worker).setdefault("_i2v_crews", {}).setdefault(run, Crew()).close()
-
-
-@contextmanager
-def engine(
-    workers: int,
-    cluster: str | None,  # address of a dask scheduler; None: within this process
-    run: str,  # see `Setup`
-) -> Iterator[Any]:  # a dask `Client`
-    "Connect to those who make the clips."
-    try:
-        import distributed
-    except ImportError as e:
-        raise InputError("studies need dask.distributed; install it with: pip install 'i2v_lab[study]'") from e
-    import logging
-
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    if cluster is not None:
-        try:
-            client = distributed.Client(cluster, timeout=10)
-        except (OSError, TimeoutError, ValueError) as e:
-            raise InputError(f"no dask scheduler answers at {cluster!r}: {e}") from e
-    else:
-        client = distributed.Client(
-            processes=False, n_workers=1, threads_per_worker=workers, dashboard_address=None, memory_limit=0
-        )
-    try:
-        yield client
-    finally:
-        try:
-            client.run(close_makers, run, on_error="ignore")  # a worker may be gone
-        finally:
-            client.close()
-
-# %% ../../nbs/study/50_study.ipynb #7b47a71a
-class Here:
-    "Makes clips in this thread, one at a time."
-
-    width = 1
-
-    def __init__(self, pipe: Pipeline, classes: Mapping[str, type[Extension]]):
-        self.pipe, self.classes, self.made = pipe, classes, deque()
-
-    def submit(self, picture: np.ndarray, trial: Trial) -> None:
-        try:
-            self.made.append((trial, make(self.pipe, picture, trial, self.classes)))
-        except Exception as e:
-            self.made.append((trial, f"{e}" if isinstance(e, InputError) else f"{type(e).__name__}: {e}"))
-
-    def next(self) -> tuple[Trial, "Made | str"]:
-        return self.made.popleft()
-
-
-class Away:
-    "Makes clips on dask's workers, `width` at a time."
-
-    def __init__(self, client, setup: Setup, width: int, seconds: float | None, retries: int):
-        from distributed import as_completed
-
-        self.client, self.setup, self.width, self.seconds, self.retries = client, setup, width, seconds, retries
-        self.finished, self.trials = as_completed(), {}
-
-    def submit(self, picture: np.ndarray, trial: Trial) -> None:
-        job = (make_somewhere, self.setup, picture, trial, self.seconds)
-        future = self.client.submit(*job, pure=False, retries=self.retries)
-        self.trials[future.key] = trial
-        self.finished.add(future)
-
-    def next(self) -> tuple[Trial, "Made | str"]:
-        future = next(self.finished)
-        trial, error = self.trials.pop(future.key), future.exception()
-        found = future.result() if error is None else f"{type(error).__name__}: {error}"
-        future.release()
-        return trial, found
-
 # %% ../../nbs/study/50_study.ipynb #14fc112e
 @dataclass
 class Progress:
@@ -429,7 +306,7 @@ def missing(self: Study) -> list[Trial]:
         found.append(replace(trial, count=count))
     return found
 
-# %% ../../nbs/study/50_study.ipynb #35839601
+# %% ../../nbs/study/50_study.ipynb #cfe31e9e
 class OtherWeights(InputError):
     "A folder has clips of another model."
 
@@ -533,6 +410,8 @@ def write_down(self: Study, block: Block, trial: Trial, made: "Made | str", rows
         if isinstance(made, str):
             fail(self.journal, key, made)
             state.failed += 1
+            if trial.mix == "":
+                state.failed += self.give_up(block)
             return
         self.same_model(made.about)
         if key not in rows:  # else it was made for its frames only
@@ -542,6 +421,16 @@ def write_down(self: Study, block: Block, trial: Trial, made: "Made | str", rows
             rows[key], state.row, state.done = row, row, state.done + 1
     except OSError as e:
         raise InputError(f"the study cannot be written to {str(self.out)!r}: {e}; what was finished is kept") from e
+
+
+@patch
+def give_up(self: Study, block: Block) -> int:  # how many
+    "Leave the mixes of a block for the next run: there is nothing to compare them with."
+    left = [t for t in block.trials if not t.is_baseline]
+    for trial in left:
+        fail(self.journal, trial.key, "not made, for the clip with nothing on failed, which it is compared with")
+    block.trials = deque(t for t in block.trials if t.is_baseline)
+    return len(left)
 
 
 def npy(frames: np.ndarray) -> bytes:
