@@ -253,7 +253,7 @@ def text(self: Effect) -> str:
     "A plain sentence."
     return f"{self.name}: {self.claim}"
 
-# %% ../../nbs/study/25_effects.ipynb #13ae7e2b
+# %% ../../nbs/study/25_effects.ipynb #550bd041
 def effects_of(
     cube: Cube,
     extensions: tuple[str, ...],
@@ -277,6 +277,8 @@ def effects_of(
         mean = row[known].mean() if known.any() else np.nan
         told = np.array([mean, mean - width, mean + width])
         told = 100 * np.expm1(told) if metric.kind == "ratio" else told
+        if metric.unit == "share":  # from 0 to 1: no difference is larger, and with few photos an interval may say so
+            told = told.clip(-len(extensions), len(extensions))
         mean, low, high = (None if np.isnan(v) else float(v) for v in told)
         about = dict(unit="%" if metric.kind == "ratio" else metric.unit, kind=metric.kind, better=metric.better)
         counts = dict(blocks=int(known.sum()), photos=len(set(cube.photos[known])), missing=int(gaps))

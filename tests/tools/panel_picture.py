@@ -1,6 +1,6 @@
 """Make the README's picture of the panel, nbs/images/lab.jpg: `python tests/tools/panel_picture.py [PATH]`.
 
-A real JupyterLab and a browser, as in the tests; a clip is made, and a place on the picture is chosen in the attention tab.
+A real JupyterLab and a browser, as in the tests; a clip is made, and the attention tab shows what the subject reads.
 """
 
 import runpy
@@ -37,11 +37,8 @@ def picture_of_panel(browser: Path) -> Image.Image:
             panel.ask_for("make it move")
             panel.make_clip(120)
             content = panel.show_tab("Attention")
-            canvas = content.locator("canvas").first
-            box = canvas.bounding_box()
-            canvas.click(position={"x": box["width"] * 0.45, "y": box["height"] * 0.45})
+            content.get_by_role("button", name="subject", exact=True).click()
             notebook.page.wait_for_timeout(1500)
-            panel.root.scroll_into_view_if_needed()
             return Image.open(BytesIO(panel.root.screenshot())).convert("RGB")
         finally:
             server.stop()
