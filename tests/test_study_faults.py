@@ -20,7 +20,7 @@ import psutil
 import pytest
 from distributed import Client
 
-import i2v_lab.study.study as studies
+import i2v_lab.study.crew as crew
 from i2v_lab.core.errors import InputError
 from i2v_lab.extensions.reference import TinyPipeline, reference_pipeline, sample_picture
 from i2v_lab.pipeline.extension import Extension
@@ -154,9 +154,9 @@ def test_every_mix_starts_from_the_same_noise(tmp_path, monkeypatch):
         heard.setdefault(current[-1], latents.numpy().tobytes())
         return denoise(self, latents, t, conditioning)
 
-    current, make = [], studies.make
+    current, make = [], crew.make
     monkeypatch.setattr(TinyPipeline, "denoise", listening)
-    monkeypatch.setattr(studies, "make", lambda *a: (current.append(a[2].key), make(*a))[1])
+    monkeypatch.setattr(crew, "make", lambda *a: (current.append(a[2].key), make(*a))[1])
     extensions = ["action_prior", "adaptive_patch", "kv_cache", "step_cache"]
     mixes = [[], *([name] for name in extensions), extensions]
     study = ask(tmp_path, mixes, 2, pictures={"wide": PICTURES["wide"]}).run(progress=False)
@@ -227,8 +227,8 @@ def test_a_full_disk(full, before, says, tmp_path, monkeypatch):
 
 
 def test_more_seeds_make_only_what_is_new(tmp_path, monkeypatch):
-    made, make = [], studies.make
-    monkeypatch.setattr(studies, "make", lambda *a: (made.append(a[2].key), make(*a))[1])
+    made, make = [], crew.make
+    monkeypatch.setattr(crew, "make", lambda *a: (made.append(a[2].key), make(*a))[1])
     study = ask(tmp_path, seeds=1, baselines=True).run(progress=False)
     first, times = list(made), kept(study)
     more = ask(tmp_path, seeds=2, baselines=True).run(progress=False)

@@ -101,11 +101,11 @@ def engine(
         finally:
             client.close()
 
-# %% ../../nbs/study/47_crew.ipynb #7b47a71a
+# %% ../../nbs/study/47_crew.ipynb #97bc379e
 class Here:
     "Makes clips in this thread, one at a time."
 
-    width = 1
+    ahead = 1  # trials that are handed out at once: each clip is written down before the next is begun
 
     def __init__(self, pipe: Pipeline, classes: Mapping[str, type[Extension]]):
         self.pipe, self.classes, self.made = pipe, classes, deque()
@@ -126,7 +126,8 @@ class Away:
     def __init__(self, client, setup: Setup, width: int, seconds: float | None, retries: int):
         from distributed import as_completed
 
-        self.client, self.setup, self.width, self.seconds, self.retries = client, setup, width, seconds, retries
+        self.client, self.setup, self.seconds, self.retries = client, setup, seconds, retries
+        self.ahead = 2 * width  # so that no maker waits
         self.finished, self.trials = as_completed(), {}
 
     def submit(self, picture: np.ndarray, trial: Trial) -> None:

@@ -48,7 +48,7 @@ def receive(stream: BinaryIO, raw: bool = False) -> Any:  # `EOFError` where the
         raise EOFError("the other process has gone in the middle of a message")
     return data if raw else cloudpickle.loads(data)
 
-# %% ../../nbs/study/45_maker.ipynb #08049205
+# %% ../../nbs/study/45_maker.ipynb #a59d4d43
 @dataclass(frozen=True)
 class Setup:
     "How a maker gets its pipeline."
@@ -61,9 +61,9 @@ class Setup:
 
 
 def own_classes(classes: Mapping[str, type[Extension]]) -> tuple[type[Extension], ...]:  # by name
-    "Those of some extensions that another process would not find by their names."
-    offered_here = offered()
-    return tuple(cls for name, cls in classes.items() if name not in offered_here)
+    "Those of some extensions that another process would not find by their names, or would find another for."
+    places = {name: [entry.value for entry in entries] for name, entries in offered().items()}
+    return tuple(c for name, c in classes.items() if f"{c.__module__}:{c.__qualname__}" not in places.get(name, []))
 
 # %% ../../nbs/study/45_maker.ipynb #9f17cfac
 def prepared(setup: Setup) -> Pipeline:
@@ -122,9 +122,9 @@ def told(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f'{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
 
-# %% ../../nbs/study/45_maker.ipynb #fe88605f
+# %% ../../nbs/study/45_maker.ipynb #7c9d7a65
 class MakerDied(Exception):
-    "The process that made a clip is gone: it crashed, was killed, or took too long."
+    "The process that made a clip is gone: it crashed or was killed."
 
 
 class Maker:
@@ -151,13 +151,15 @@ class Maker:
         "Start the process, and have it load the pipeline."
         command = [sys.executable, "-c", "from i2v_lab.study.maker import serve; serve()"]
         env = os.environ | {"OMP_NUM_THREADS": str(self.setup.threads), "KINETO_LOG_LEVEL": "99"}
+        places = [*env.get("PYTHONPATH", "").split(os.pathsep), *sys.path]  # it finds the modules that are found here
+        env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for p in places if p))
         env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a profile warns of memory from before it began
         self.process = process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         if self.closed:  # in the meantime
             process.kill()
         try:
             self.ask(self.setup, None)
-        except InputError:
+        except BaseException:
             self.process = None  # the next one tells why, too
             process.kill()
             process.wait()
@@ -177,8 +179,9 @@ class Maker:
         except (EOFError, OSError) as e:
             self.process = None
             code = ended(process)
-            why = f"it took more than {seconds:g} s" if late.is_set() else f"exit code {code}"
-            raise MakerDied(f"the process that made the clip is gone: {why}") from e
+            if late.is_set():
+                raise InputError(f"it took more than {seconds:g} s") from e
+            raise MakerDied(f"the process that made the clip is gone: exit code {code}") from e
         finally:
             timer.cancel()
         if not good:

@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import torch
 
-import i2v_lab.study.study as studies
+import i2v_lab.study.crew as crew
 from i2v_lab.core.clip import Clip
 from i2v_lab.extensions.reference import reference_pipeline, sample_picture
 from i2v_lab.study.study import Study
@@ -42,13 +42,13 @@ def study_of(folder: Path, seeds: int) -> Study:
 
 def drive(folder: Path, seeds: int, say: int) -> None:
     "Go on with the study; write to a pipe which clips are begun (`+key`) and finished (`key`)."
-    make = studies.make
+    make = crew.make
 
     def counted(pipe, picture, trial, *rest):
         os.write(say, f"+{trial.key}\n".encode())
         return make(pipe, picture, trial, *rest)
 
-    studies.make = counted
+    crew.make = counted
     finished = lambda state: os.write(say, f"{state.row['key']}\n".encode())
     study_of(folder, seeds).run(progress=False, listener=finished)
 
