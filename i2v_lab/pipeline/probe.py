@@ -44,7 +44,7 @@ class Run:
     latents: Tensor | None = None  # `[B,T,C,h,w]` that went into it
     prediction: Tensor | None = None  # `[B,T,C,h,w]` what `denoise` made of them
 
-# %% ../../nbs/pipeline/17_probe.ipynb #96e868da
+# %% ../../nbs/pipeline/17_probe.ipynb #8ac91d19
 class Reading:
     "What one probe saw in one run, in order."
 
@@ -56,6 +56,9 @@ class Reading:
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
+
+    def __getitem__(self, which: int) -> Event:
+        return self.events[which]
 
     def __repr__(self):
         return f"{type(self).__name__}({len(self)} events)"

@@ -335,7 +335,7 @@ def see(self: MemoryProbe, event: Event, run: Run) -> MemoryUse | None:
 def end(self: MemoryProbe, run: Run) -> None:
     self.target = self.run = None
 
-# %% ../../nbs/probes/40_memory.ipynb #3e4df87d
+# %% ../../nbs/probes/40_memory.ipynb #500327ad
 COLOURS = {"weights": "#9a9a9a", "activations": "#3b6fb6", "caches": "#e69f00", "numpy": "#7fb3a6"}
 MIB = 2**20
 
@@ -369,7 +369,10 @@ def plot(self: MemoryReading) -> Figure:
     for part in lower:
         for axes, name, points in zip(part.subplots(1, 2), ("activations, MiB", "seconds"), (peaks, times)):
             axes.bar(*zip(*points), color=COLOURS["activations"])
-            axes.set(xlabel="step", ylabel=name, xlim=(steps[0].step - 0.6, steps[-1].step + 0.6))
+            label = (
+                "step" if len(points) == len(steps) else "step (" + ", ".join(str(s) for s, _ in points) + " measured)"
+            )
+            axes.set(xlabel=label, ylabel=name, xlim=(steps[0].step - 0.6, steps[-1].step + 0.6))
             axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in figure.get_axes():
         axes.spines[["top", "right"]].set_visible(False)

@@ -20,7 +20,7 @@ from ..pipeline.pipeline import Pipeline
 from .maker import Maker, MakerDied, Setup
 from .trial import Made, Trial, make
 
-# %% ../../nbs/study/47_crew.ipynb #be596e6b
+# %% ../../nbs/study/47_crew.ipynb #c7c18d66
 class Crew:
     "The makers that work for one run on one worker."
 
@@ -83,7 +83,7 @@ def engine(
         raise InputError("studies need dask.distributed; install it with: pip install 'i2v_lab[study]'") from e
     import logging
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is in the journal
     if cluster is not None:
         try:
             client = distributed.Client(cluster, timeout=10)

@@ -55,7 +55,7 @@ def python_call(
     load = f"lab.load_pipeline({model!r})" if model else "lab.load_pipeline()"
     return f"import i2v_lab as lab\n\npipe = {load}\nclip = pipe.generate(\n{body}\n)\nclip\n"
 
-# %% ../../nbs/views/29_controls.ipynb #413c14db
+# %% ../../nbs/views/29_controls.ipynb #677cdb81
 class Controls:
     "The left column: what a run is asked for."
 
@@ -71,6 +71,7 @@ class Controls:
         self.picture: np.ndarray | None = None  # uint8 `[H,W,3]`
         self.source = ""  # its path, or the name of an upload
         self.is_path = False
+        self.problem = ""  # why what was chosen last cannot be used; nothing is made of another picture meanwhile
         self.uploads: dict[str, bytes] = {}  # the user's own files by key
         self.restoring = False
         self.build(defaults)
@@ -132,7 +133,7 @@ class Controls:
             head,
         ]
 
-# %% ../../nbs/views/29_controls.ipynb #8cafe462
+# %% ../../nbs/views/29_controls.ipynb #8e48d59f
 @patch
 def fill_gallery(self: Controls, choose: str) -> None:  # a part of the path of the photo to begin with
     "Offer the photos, and choose one."
@@ -168,6 +169,9 @@ def type_path(self: Controls, path: str) -> None:
     "A path was typed: no tile is chosen any more."
     if path and self.use(path, path, is_path=True):
         self.mark(None)
+    elif not path and self.problem:  # taken back
+        self.problem = ""
+        self.tell("")
 
 
 @patch
@@ -191,8 +195,10 @@ def use(
     try:
         self.picture, self.source, self.is_path = load_picture(source), name, is_path
     except InputError as e:
-        self.tell(str(e))
+        self.problem = str(e)
+        self.tell(self.problem)
         return False
+    self.problem = ""
     self.tell("")
     self.changed()
     return True
@@ -219,7 +225,7 @@ def restore(self: Controls, picture: np.ndarray, source: str, is_path: bool, ask
     keys = [item["key"] for item in self.gallery.items]
     same = lambda k: k.partition(": ")[2] == source if k in self.uploads else is_path and os.path.relpath(k) == source
     self.mark(next(filter(same, keys), None))
-    self.picture, self.source, self.is_path = picture, source, is_path
+    self.picture, self.source, self.is_path, self.path.value = picture, source, is_path, ""
     self.prompt.value, self.action.value, self.seed.value = asked["prompt"], asked["action"] or "", asked["seed"]
     self.steps.value, self.frames.value = asked["num_inference_steps"], asked["num_frames"]
     self.guidance.value = asked["cfg_scale"]

@@ -267,7 +267,7 @@ def _repr_mimebundle_(self: Lab, **kwargs) -> dict[str, Any]:
     data = {**data, "image/png": base64.b64encode(self.still()).decode()}
     return (data, *rest) if rest else data
 
-# %% ../../nbs/views/30_panel.ipynb #2ddcbded
+# %% ../../nbs/views/30_panel.ipynb #ff829875
 @patch
 def run(
     self: Lab,
@@ -277,6 +277,8 @@ def run(
     c = self.controls
     if c.picture is None:
         return self.tell("error: choose a photo first")
+    if c.problem:
+        return self.tell(f"error: {c.problem}")
     if not c.mix.valid():
         return self.tell(f"error: {c.mix.problem}")
     if not self.job.claim("a clip is being made; press Stop first"):

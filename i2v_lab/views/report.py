@@ -196,7 +196,7 @@ def clear_text(*texts: Any) -> str:
     "Text that may stand in HTML."
     return html.escape(" ".join(map(str, texts)))
 
-# %% ../../nbs/views/42_report.ipynb #eab7a23a
+# %% ../../nbs/views/42_report.ipynb #6aa17c1a
 def about_study(
     study: Study,
 ) -> list[str]:
@@ -232,7 +232,7 @@ def page_parts(
     yield "<section><h2>Clips</h2><div id='wall'></div></section>\n"
     yield "<section><h2>What each extension did</h2><div id='effects'></div></section>\n"
     yield failures_html(study)
-    yield "<section><h2>To make it again</h2>\n<p class='i2v-quiet'>Pictures are those in the folder of the study."
+    yield "<section><h2>To make it again</h2>\n<p class='i2v-quiet'>Pictures are those in the folder of the study: do it there."
     yield f"</p>\n<p>study.yaml, for <code>i2v-lab study study.yaml --out again</code></p>\n<pre>{clear_text(repeat_yaml(study))}</pre>\n"
     yield f"<p>in Python</p>\n<pre>{clear_text(repeat_python(study))}</pre></section>\n"
     yield f"<footer class='i2v-quiet'>Frames are at most {look[0]} pixels long, JPEG quality {look[1]}; "

@@ -6,7 +6,7 @@
 __all__ = ['PROBES', 'TITLES', 'Inside', 'StudyView', 'read_prompts', 'mixes_for', 'clip_count', 'Choice', 'StudyPanel', 'spoken',
            'Study']
 
-# %% ../../nbs/views/44_study_panel.ipynb #885940d6
+# %% ../../nbs/views/44_study_panel.ipynb #e80c1acb
 import html
 import os
 import time
@@ -29,7 +29,7 @@ from ..pipeline.probe import Trace
 from ..pipeline.stages import Stopped
 from ..probes.memory import MemoryProbe, cpu_memory
 from ..study.journal import facts, read_failures, read_rows
-from ..study.study import Progress, Study, usual_extensions
+from ..study.study import Progress, Study, picture_files, usual_extensions
 from ..study.trial import BASELINE, Trial, mix_of
 from .attention_view import AttentionView
 from .controls import photo_choices
@@ -281,7 +281,7 @@ class Choice(anywidget.AnyWidget):
         )
         thumbnails_of([path for _, path in choices], done=fill)
 
-# %% ../../nbs/views/44_study_panel.ipynb #6c526f61
+# %% ../../nbs/views/44_study_panel.ipynb #69fb5aa1
 class StudyPanel:
     "Choose pictures, prompts and extensions, and press Run: `StudyPanel()` as the last line of a cell shows it."
 
@@ -299,8 +299,11 @@ class StudyPanel:
         changing = (self.prompts, self.every, self.baselines, self.seeds, self.steps, self.frames, self.size, self.out)
         for box in (*changing, *self.boxes.values(), self.pictures):
             box.observe(lambda _: self.count(), "value")
-        choices = photo_choices()
+        self.own.observe(lambda change: self.add_pictures(change["new"]), "value")
+        choices = self.choices = photo_choices()
         self.pictures.show_files(choices)
+        if not choices:
+            self.tell("no photos here: add your own")
         self.pictures.value = [path for _, path in choices if "erase_horse" in path or "coffee" in path][:2]
         self.count()
 
@@ -310,6 +313,10 @@ class StudyPanel:
         auto, defaults = w.Layout(width="auto", min_width="96px"), load_settings()
         slide = lambda name, value, low, high: w.IntSlider(value, low, max(high, value), description=name, **wide)
         self.pictures = Choice()
+        self.own = w.Text(
+            placeholder="your own: a picture, a folder or a pattern, then Enter",
+            **wide | dict(description="Add", continuous_update=False),
+        )
         self.prompts = w.Textarea(
             "the animal walks => walk\nthe camera zooms in", rows=4, layout=w.Layout(width="100%")
         )
@@ -334,13 +341,26 @@ class StudyPanel:
         self.view = StudyView(pipe=self.pipe, engaged=lambda: self.job.busy)
         self.widget = self.arranged()
 
-# %% ../../nbs/views/44_study_panel.ipynb #51f1688e
+# %% ../../nbs/views/44_study_panel.ipynb #53098258
+@patch
+def add_pictures(self: StudyPanel, place: str) -> None:  # see `picture_files`
+    "Put the user's own pictures among those to choose from, and choose them."
+    try:
+        added = [str(path) for path in picture_files(place)] if place else []
+    except InputError as e:
+        return self.tell(f"error: {e}")
+    known = [path for _, path in self.choices]
+    self.choices = [*self.choices, *((Path(path).stem, path) for path in added if path not in known)]
+    self.pictures.show_files(self.choices)
+    self.pictures.value = list(dict.fromkeys([*self.pictures.value, *added]))
+
+
 @patch
 def arranged(self: StudyPanel) -> w.VBox:
     "The widgets in their places."
     head = lambda text: w.HTML(text).add_class("i2v-heading")
     hint = w.HTML("one to a line; <code>=&gt; action</code> says what it means").add_class("i2v-hint")
-    left = w.VBox([self.pictures, head("Prompts"), hint, self.prompts])
+    left = w.VBox([self.pictures, self.own, head("Prompts"), hint, self.prompts])
     boxes = w.HBox(list(self.boxes.values())).add_class("i2v-row")
     sliders = w.VBox([self.seeds, self.steps, self.frames, self.size, self.out])
     row = w.HBox([self.run_button, self.stop_button, self.status]).add_class("i2v-row")

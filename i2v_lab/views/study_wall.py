@@ -367,7 +367,7 @@ def effects_data(
     facts = [effect_facts(e) for e in found]
     return out | dict(effects=facts, sentences=found.sentences(), confidence=found.confidence)
 
-# %% ../../nbs/views/40_study_wall.ipynb #bd06918d
+# %% ../../nbs/views/40_study_wall.ipynb #16ebfbb1
 class EffectsView(anywidget.AnyWidget):
     "Effects as intervals, in words, and cost against quality."
 
@@ -375,7 +375,9 @@ class EffectsView(anywidget.AnyWidget):
     _css = css("theme", "study")
 
     data = t.Dict(help="see `effects_data`").tag(sync=True)
-    metric = t.Unicode("", help="whose effects are shown; empty: the first that has a clear one").tag(sync=True)
+    metric = t.Unicode("", help="whose effects are shown; empty: as_asked, else the first that has a clear one").tag(
+        sync=True
+    )
     cost = t.Unicode("seconds", help="along the chart of cost and quality").tag(sync=True)
     quality = t.Unicode("as_asked", help="up the chart of cost and quality").tag(sync=True)
 

@@ -128,7 +128,7 @@ function render({ model, el }) {
     if (!chart.hidden) {
       const clear = data.metrics.filter((m) => data.effects.some((e) => e.metric === m.name && e.clear));
       const known = data.metrics.filter((m) => !clear.includes(m) && data.effects.some((e) => e.metric === m.name && e.mean != null));
-      const chosen = data.metrics.find((m) => m.name === model.get("metric")) || clear[0] || known[0];
+      const chosen = data.metrics.find((m) => m.name === model.get("metric")) || data.metrics.find((m) => m.name === "as_asked" && [...clear, ...known].includes(m)) || clear[0] || known[0];
       const options = (list) => list.map((m) => [m.name, m.label]);
       metrics.fill([["clear effects", options(clear)], ["no clear effect", options(known)]], chosen.name);
       drawForest(data, chosen);

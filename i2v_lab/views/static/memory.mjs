@@ -19,7 +19,8 @@ function stepChart(label, unit) {
       const every = Math.max(1, Math.ceil((of || 1) / Math.max(2, Math.floor((width - left) / 34))));
       for (let s = 1; s <= (of || 0); s += every) parts.push(text({ x: x(s), y: height - 16 }, String(s), "middle"));
       parts.push(text({ x: (left + width - right) / 2, y: height - 3 }, "step", "middle"));
-      if (points.length > 1) parts.push(shape("polyline", { class: "i2v-curve", points: points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ") }));
+      const runs = points.reduce((all, p) => (all.length && all.at(-1).at(-1)[0] === p[0] - 1 ? all.at(-1).push(p) : all.push([p]), all), []);
+      for (const run of runs) if (run.length > 1) parts.push(shape("polyline", { class: "i2v-curve", points: run.map(([s, v]) => `${x(s)},${y(v)}`).join(" ") })); // steps that were not measured are gaps
       for (const [s, v] of points) parts.push(shape("circle", { class: "i2v-dot", cx: x(s), cy: y(v), r: points.length > 40 ? 1.5 : 3 }, shape("title", {}, `step ${s}: ${format(v)}`)));
       svg.replaceChildren(...parts);
       svg.setAttribute("aria-label", points.length ? `${label}: highest ${format(best[1])} at step ${best[0]}, last ${format(points[points.length - 1][1])}` : `${label}: nothing yet`);
@@ -67,9 +68,10 @@ function render({ model, el }) {
     const steps = data.steps || [];
     peaks.draw(steps.filter((s) => s.peak != null).map((s) => [s.step, s.peak / 2 ** 20]), data.of || 0, (v) => `${v.toFixed(2)} MiB`);
     times.draw(steps.map((s) => [s.step, 1000 * s.seconds]), data.of || 0, (v) => `${v.toFixed(0)} ms`);
+    const measured = steps.filter((s) => s.peak != null).map((s) => s.step), some = measured.length < steps.length;
     const list = (of) => Object.entries(of || {}).map(([name, bytes]) => `${name} ${mib(bytes)}`).join(", ");
     caption.textContent = !there ? "Where the memory goes, and the time. Press Generate."
-      : `On ${data.device}. Weights, MiB: ${list(data.weights) || "none"}.${list(data.cache) ? ` Kept by extensions, MiB: ${list(data.cache)}.` : ""}`;
+      : `On ${data.device}. ${some ? `Activations were measured at steps ${measured.join(", ")}. ` : ""}What the other tabs keep of a run is among them. Weights, MiB: ${list(data.weights) || "none"}.${list(data.cache) ? ` Kept by extensions, MiB: ${list(data.cache)}.` : ""}`;
     table.fill(["stage", "weights, MiB", "activations, MiB", "caches, MiB", "numpy, MiB", "seconds"],
       found.map((r) => [r.stage, ...PARTS.map(([, key]) => mib(r[key])), r.numpy_bytes == null ? "not measured" : mib(r.numpy_bytes), r.seconds.toFixed(3)]));
   }

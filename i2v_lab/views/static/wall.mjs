@@ -288,6 +288,7 @@ function render({ model, el }) {
   // ---- the chosen clip
   function pick(info) {
     setTrait(model, "picked", model.get("picked") === info.key ? "" : info.key);
+    if (!details.hidden) details.scrollIntoView({ block: "nearest", behavior: reducedMotion() ? "auto" : "smooth" });
   }
 
   function explain() {
@@ -351,6 +352,7 @@ function render({ model, el }) {
   root.addEventListener("keydown", (event) => {
     keepKeys(event);
     const { target, key } = event;
+    if (event.key === "Escape" && model.get("picked")) return setTrait(model, "picked", "");
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("select, input[type=search]") || !total()) return;
     if (key === " " && target.matches("button:not(.i2v-wall-cell)")) return; // the button's own
     const act = { " ": () => setPlaying(!playing), ArrowLeft: () => go(frame - 1), ArrowRight: () => go(frame + 1), Home: () => go(0), End: () => go(total() - 1) }[key];
