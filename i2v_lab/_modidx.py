@@ -2131,6 +2131,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'i2v_lab/views/controls.py'),
                                         'i2v_lab.views.controls.Controls.fill_gallery': ( 'views/controls.html#controls.fill_gallery',
                                                                                           'i2v_lab/views/controls.py'),
+                                        'i2v_lab.views.controls.Controls.forget_problem': ( 'views/controls.html#controls.forget_problem',
+                                                                                            'i2v_lab/views/controls.py'),
                                         'i2v_lab.views.controls.Controls.mark': ( 'views/controls.html#controls.mark',
                                                                                   'i2v_lab/views/controls.py'),
                                         'i2v_lab.views.controls.Controls.restore': ( 'views/controls.html#controls.restore',

@@ -55,7 +55,7 @@ def python_call(
     load = f"lab.load_pipeline({model!r})" if model else "lab.load_pipeline()"
     return f"import i2v_lab as lab\n\npipe = {load}\nclip = pipe.generate(\n{body}\n)\nclip\n"
 
-# %% ../../nbs/views/29_controls.ipynb #677cdb81
+# %% ../../nbs/views/29_controls.ipynb #f9d1a83e
 class Controls:
     "The left column: what a run is asked for."
 
@@ -71,7 +71,7 @@ class Controls:
         self.picture: np.ndarray | None = None  # uint8 `[H,W,3]`
         self.source = ""  # its path, or the name of an upload
         self.is_path = False
-        self.problem = ""  # why what was chosen last cannot be used; nothing is made of another picture meanwhile
+        self.problem = ""  # why what was chosen last cannot be used
         self.uploads: dict[str, bytes] = {}  # the user's own files by key
         self.restoring = False
         self.build(defaults)
@@ -133,7 +133,7 @@ class Controls:
             head,
         ]
 
-# %% ../../nbs/views/29_controls.ipynb #8e48d59f
+# %% ../../nbs/views/29_controls.ipynb #2e874aff
 @patch
 def fill_gallery(self: Controls, choose: str) -> None:  # a part of the path of the photo to begin with
     "Offer the photos, and choose one."
@@ -170,8 +170,15 @@ def type_path(self: Controls, path: str) -> None:
     if path and self.use(path, path, is_path=True):
         self.mark(None)
     elif not path and self.problem:  # taken back
-        self.problem = ""
+        self.forget_problem()
         self.tell("")
+
+
+@patch
+def forget_problem(self: Controls) -> None:
+    "The picture from before is the one that is used; a path that names none does not stay."
+    if self.problem:
+        self.problem = self.path.value = ""
 
 
 @patch

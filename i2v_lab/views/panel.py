@@ -91,7 +91,7 @@ class Running:
             facts.append(f"peak {max(map(total, memory.table())) / 2**20:.0f} MiB")
         return " · ".join(facts)
 
-# %% ../../nbs/views/30_panel.ipynb #2dea7f33
+# %% ../../nbs/views/30_panel.ipynb #b505d038
 PROBES = ("patch_grid", "action_probs", "motion", "attention")  # and memory, with numpy's
 TABS = ("Clip", "Patches", "Attention", "Actions", "Memory", "Motion", "History")
 HINT = "Choose a photo, say what should happen, press <b>Generate</b>."
@@ -109,6 +109,7 @@ class Lab:
         self.trace: Trace | None = None  # what was seen while it was made
         self.run_now: Running | None = None  # the run in the making
         self.last: Record | None = None  # the run that is on the screen
+        self.aside = ""  # what has to be said of the run in the making
         self.drawn_picture: np.ndarray | None = None  # the picture that the player shows, where it shows no clip
         self.job, self.loading = Job(), None
         with cpu_memory():
@@ -267,7 +268,7 @@ def _repr_mimebundle_(self: Lab, **kwargs) -> dict[str, Any]:
     data = {**data, "image/png": base64.b64encode(self.still()).decode()}
     return (data, *rest) if rest else data
 
-# %% ../../nbs/views/30_panel.ipynb #ff829875
+# %% ../../nbs/views/30_panel.ipynb #6b08a79e
 @patch
 def run(
     self: Lab,
@@ -277,12 +278,12 @@ def run(
     c = self.controls
     if c.picture is None:
         return self.tell("error: choose a photo first")
-    if c.problem:
-        return self.tell(f"error: {c.problem}")
     if not c.mix.valid():
         return self.tell(f"error: {c.mix.problem}")
     if not self.job.claim("a clip is being made; press Stop first"):
         return self.inform(self.job.what)
+    self.aside = f" · of {Path(c.source).name}: what was chosen last could not be read" if c.problem else ""
+    c.forget_problem()
     now = self.run_now = Running(c.asked, c.picture, c.source, c.is_path, jpegs(c.picture[None], side=640)[0])
     self.generate.disabled, self.stop.disabled = True, False  # before the start: a run may end at once
     self.job.go(lambda: self.work(now), block)
@@ -465,7 +466,7 @@ def stumbled(self: Lab, error: Exception) -> None:
     "A drawing failed: the clip is made all the same."
     self.inform(f"a view could not be drawn: {type(error).__name__}: {error}")
 
-# %% ../../nbs/views/30_panel.ipynb #63086df5
+# %% ../../nbs/views/30_panel.ipynb #761bd26a
 @patch
 def finish(self: Lab, now: Running, status: str) -> None:
     "Show how it ended."
@@ -481,7 +482,8 @@ def finish(self: Lab, now: Running, status: str) -> None:
     self.show(record)
     self.history.add(record)
     problems = "; ".join(f"{name}: {why}" for name, why in now.trace.problems.items())
-    self.inform(f"{record.status} in {seconds:.1f} s" + (f" · not seen: {problems}" if problems else ""))
+    problems = f" · not seen: {problems}" if problems else ""
+    self.inform(f"{record.status} in {seconds:.1f} s{self.aside}{problems}")
 
 
 def judged(clip: Clip) -> str:  # empty: the judge could not say
