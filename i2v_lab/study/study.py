@@ -7,7 +7,7 @@ __all__ = ['OPTIONS', 'BASELINES', 'LOAD', 'KEYS', 'settings_of', 'picture_files
            'seeds_of', 'Study', 'check_load', 'usual_extensions', 'plain', 'Progress', 'Block', 'has_exact',
            'OtherModel', 'npy', 'read_study']
 
-# %% ../../nbs/study/50_study.ipynb #c7083b45
+# %% ../../nbs/study/50_study.ipynb #101c05f5
 import glob
 import inspect
 import io
@@ -34,7 +34,6 @@ from ..core.errors import InputError, closest
 from ..core.files import atomic_path
 from ..core.picture import load_picture
 from ..core.settings import load_settings
-from ..pipeline.extension import Extension
 from ..pipeline.pipeline import Pipeline, Request, picture_sha256
 from ..pipeline.registry import extension_names
 from ..pipeline.stages import StopLike
