@@ -1,6 +1,11 @@
 """A laboratory in JupyterLab for taking image-to-video models apart, extending them, and seeing which extension did what"""
 
+import os
+
 import lazy_loader
+
+# Before torch comes: it would warn of memory that is older than the step that a memory probe looks at.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 __version__ = "0.1.0"
 

@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
         return None
     return value.item() if isinstance(value, np.generic) else value
 
-# %% ../../nbs/views/40_study_wall.ipynb #02744f0f
+# %% ../../nbs/views/40_study_wall.ipynb #43aeefdf
 def cells_of(
     study: Study,
 ) -> list[dict[str, Any]]:  # key, row, column, state; of a clip that is there: judged, asked, ok, values
@@ -77,9 +77,9 @@ def cells_of(
 
 
 def mixes_shown(study: Study) -> list[str]:
-    "The columns: nothing first, baselines last."
+    "The columns: nothing first, baselines last, fewer steps after the others."
     mixes = list(dict.fromkeys(trial.mix for trial in study.trials()))
-    return sorted(mixes, key=lambda mix: (mix.startswith(BASELINE), mix != ""))
+    return sorted(mixes, key=lambda mix: (mix.startswith(BASELINE), mix.startswith(f"{BASELINE}steps"), mix != ""))
 
 # %% ../../nbs/views/40_study_wall.ipynb #ae2ee136
 def wall_data(
