@@ -48,14 +48,14 @@ class Job:
             self.go(work)
         return claimed
 
-# %% ../../nbs/views/27_live.ipynb #84ea4161
+# %% ../../nbs/views/27_live.ipynb #cf2496fd
 class Pump:
     "Draws what is newest, at most so often, until it is closed."
 
     def __init__(
         self,
         draw: Callable[[], None],
-        seconds: float = 0.15,  # at least, from one drawing to the next
+        seconds: float = 0.17,  # at least, from one drawing to the next
         failed: Callable[[Exception], None] = lambda e: None,
     ):
         self.draw, self.seconds, self.failed = draw, seconds, failed

@@ -7,7 +7,8 @@ turn, with the lowest and the highest beside it.
 - `off`: a clip after watching has ended, as a share of one before anything was ever watched in that turn's pipeline; what
   is left behind would show here.
 - `panel`: a clip made by the panel (worker thread, all probes, preview, views, no browser), from the first to the last
-  event, as a share of the same with the probes but without a panel; `panel_of_bare` as a share of one without probes.
+  event, as a share of the same with its probes but without a panel (`as_panel`: numpy's memory is measured, too);
+  `panel_of_bare` as a share of one without probes.
 - `updates_per_second`: how often the panel drew while the clip was made.
 - `stop_ms`: from a click on Stop until the model has stopped, the worst of five; `steps_after_stop`: how many steps ended
   after the click (the one that was going on is one); `stopped_ms`: until the status says so, after the last preview and all
@@ -25,6 +26,8 @@ from curves import WALK, picture_of
 
 import i2v_lab as lab
 from i2v_lab.pipeline.probe import probe_names
+from i2v_lab.probes.memory import MemoryProbe
+from i2v_lab.views.panel import PROBES
 
 
 def timed(work) -> float:  # seconds
@@ -94,13 +97,14 @@ def main():
         seconds = {"bare": timed(make), "all": timed(watched)}
         seconds |= {name: timed(lambda name=name: watched(name)) for name in probe_names()}
         seconds["off"] = timed(make)
+        seconds["as_panel"] = timed(lambda: watched(*PROBES, MemoryProbe(numpy=True)))
         by_panel = panel_run(panel)
         seconds["panel_of_bare"] = by_panel["seconds"]
         if turn:  # the first is a warm-up
             without = (seconds["bare"] + seconds["off"]) / 2  # one before the others and one after: a machine drifts
             for name, s in seconds.items():
                 rows.setdefault(name, []).append(s / (seconds["bare"] if name == "off" else without))
-            rows.setdefault("panel", []).append(by_panel["seconds"] / seconds["all"])
+            rows.setdefault("panel", []).append(by_panel["seconds"] / seconds["as_panel"])
             draws.append(by_panel["drawn"] / by_panel["seconds"])
     panel.controls.steps.value = 60
     stops = [panel_run(panel, stop_after=0.3 + 0.02 * k) for k in range(5)]  # here and there within a step
