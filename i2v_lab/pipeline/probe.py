@@ -104,7 +104,7 @@ class Probe:
     def end(self, run: Run) -> None:
         "The run is over, finished or not: detach everything."
 
-# %% ../../nbs/pipeline/17_probe.ipynb #439f5b43
+# %% ../../nbs/pipeline/17_probe.ipynb #abe4295d
 GROUP = "i2v_lab.probes"
 
 
@@ -124,9 +124,7 @@ def probe_names() -> list[str]:
     return sorted(offered())
 
 
-def find_probe(
-    name: str,
-) -> type[Probe]:
+def find_probe(name: str) -> type[Probe]:
     "The class of a probe, by its name."
     found = offered()
     if name not in found:
