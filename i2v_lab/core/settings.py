@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from .errors import InputError, closest
 
-# %% ../../nbs/core/40_settings.ipynb #d7161ff1
+# %% ../../nbs/core/40_settings.ipynb #93805c75
 def _split_names(value: object) -> object:
     return (
         [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
@@ -43,6 +43,7 @@ class Settings(BaseModel):
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 leaves the choice to torch")
     backend: str = Field("motiondit", min_length=1, description="the model that load_pipeline() loads")
+    model: str = Field("", description="for a backend that has many: a folder, or a name on the Hugging Face hub")
     photos: _LaxPath = Field(Path("data/photos"), description="folder of pictures to start from")
     runs: _LaxPath = Field(Path("data/runs"), description="folder for clips and studies")
     steps: int = Field(12, ge=1, le=200, description="denoising steps (num_inference_steps)")

@@ -127,7 +127,7 @@ class TinyReader(nn.Module):
         heads = (head(pooled) for head in (self.action, self.direction, self.pace))
         return TextTokens(tokens, torch.full(tokens.shape[:2], said), pooled, *heads)
 
-# %% ../../nbs/extensions/60_reference.ipynb #68522389
+# %% ../../nbs/extensions/60_reference.ipynb #3b78e4a2
 class TinyDecoder(nn.Module):
     "A token for every frame, two blocks, a prediction for every frame."
 
@@ -199,7 +199,7 @@ class TinyPipeline(Pipeline):
     def latent_shape(self, image_tokens: ImageTokens, num_frames: int) -> tuple[int, ...]:
         return (1, num_frames, 3, self.model.decoder.grid, self.model.decoder.grid)
 
-    def make_scheduler(self, num_inference_steps: int):
+    def make_scheduler(self, num_inference_steps: int, shape: tuple[int, ...] | None = None):
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         scheduler = FlowMatchEulerDiscreteScheduler()

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'WAYS', 'SUBJECT_SHARE', 'RERUN_KEYS', 'Request', 'picture_sha256', 'Pipeline', 'run_stages', 'understood',
            'subject_found']
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #8ac86048
+# %% ../../nbs/pipeline/18_pipeline.ipynb #22130ba6
 import hashlib
 import operator
 import threading
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.actions import Action
 from ..core.clip import Clip
@@ -75,7 +75,7 @@ def picture_sha256(
     "Name a picture by what is in it."
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #8d0497ac
+# %% ../../nbs/pipeline/18_pipeline.ipynb #9870f35d
 class Pipeline(ABC):
     "An image-to-video model as five stages; `generate` runs them in order."
 
@@ -83,6 +83,7 @@ class Pipeline(ABC):
     defaults: Mapping[str, Any] = MappingProxyType(dict(num_inference_steps=12, num_frames=16, cfg_scale=2.0, fps=8.0))
     weights_sha256: str | None = None
     precision_name: str = "fp32"  # fp32, bf16, fp16
+    about: Mapping[str, Any] = MappingProxyType({})  # what else a clip should remember of the model; JSON
 
     @abstractmethod
     def encode_image(self, image: np.ndarray) -> ImageTokens: ...
@@ -97,7 +98,7 @@ class Pipeline(ABC):
     @abstractmethod
     def latent_shape(self, image_tokens: ImageTokens, num_frames: int) -> tuple[int, ...]: ...
     @abstractmethod
-    def make_scheduler(self, num_inference_steps: int): ...
+    def make_scheduler(self, num_inference_steps: int, shape: tuple[int, ...] | None = None): ...  # see `latent_shape`
 
     @property
     @abstractmethod
@@ -107,7 +108,18 @@ class Pipeline(ABC):
         "Draw on the CPU, so that a seed means one thing on every device."
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(self.device)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #2ce6e07d
+# %% ../../nbs/pipeline/18_pipeline.ipynb #c5df6f0f
+@patch
+def prepare(self: Pipeline, request: Request) -> None:
+    "A clip begins: here is what was asked for; most stages need not know."
+
+
+@patch
+def condition_layers(self: Pipeline) -> Iterable[nn.Module]:
+    "Attention that reads the condition and nothing else, where what it reads is made anew in every step."
+    return ()
+
+
 @patch
 def estimate(
     self: Pipeline,
@@ -238,7 +250,7 @@ def using(
         finally:
             self.use(before)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #9f276d67
+# %% ../../nbs/pipeline/18_pipeline.ipynb #e5f4cdbe
 def run_stages(
     run: Run,  # of a pipeline, with its picture and its request
     progress: Callable[[Event], None] | None = None,  # hears every `Event`
@@ -248,6 +260,7 @@ def run_stages(
     "Run the five stages once."
     pipe, request = run.target, run.request
     start, steps = time.perf_counter(), request.num_inference_steps
+    pipe.prepare(request)
     for extension in pipe.extensions:
         extension.begin()
 
@@ -275,9 +288,10 @@ def run_stages(
     tell("encode_prompt", run.text_tokens)
     run.conditioning = replace(call("condition", run.image_tokens, run.text_tokens), cfg_scale=request.cfg_scale)
     tell("condition", run.conditioning)
-    scheduler = pipe.make_scheduler(steps)
+    shape = pipe.latent_shape(run.image_tokens, request.num_frames)
+    scheduler = pipe.make_scheduler(steps, shape)
     run.timesteps = scheduler.timesteps
-    latents = pipe.starting_noise(pipe.latent_shape(run.image_tokens, request.num_frames), request.seed)
+    latents = pipe.starting_noise(shape, request.seed)
     for i, run.t in enumerate(scheduler.timesteps):
         if stop is not None and stop.is_set():
             raise Stopped(i, steps)
@@ -383,7 +397,7 @@ def subject_found(image_tokens: ImageTokens) -> dict[str, Any]:
     facing = None if image_tokens.facing is None else round(float(image_tokens.facing[0]), 2)
     return dict(found=share >= SUBJECT_SHARE, share=round(share, 4), facing=facing)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #3257c53c
+# %% ../../nbs/pipeline/18_pipeline.ipynb #8945d063
 @patch
 def describe(
     self: Pipeline,
@@ -408,6 +422,7 @@ def describe(
         cfg_scale=request.cfg_scale,
         fps=request.fps,
         backend=self.name,
+        **self.about,
         weights_sha256=self.weights_sha256,
         device=torch.device(self.device).type,
         dtype=self.precision_name,

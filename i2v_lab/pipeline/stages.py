@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.actions import Action
 
-# %% ../../nbs/pipeline/10_stages.ipynb #9712e5d3
+# %% ../../nbs/pipeline/10_stages.ipynb #f2be93e7
 @dataclass
 class ImageTokens:
     "What an image encoder read in one batch of pictures."
@@ -25,6 +25,7 @@ class ImageTokens:
     mask: Tensor | None = None  # `[B,N]` True where a token is real, None: all are
     subject: Tensor | None = None  # `[B,1,r,c]` logit that a place belongs to the main subject
     facing: Tensor | None = None  # `[B]` -1 the subject faces left .. +1 it faces right
+    extra: dict[str, Any] = field(default_factory=dict)  # what this family needs beside the tokens
 
 
 @dataclass
@@ -40,6 +41,7 @@ class TextTokens:
     )
     pace_logits: Tensor | None = None  # `[B,3]` slow or a little, plain, fast or far
     action: Action | None = None  # set by the user: overrules the words
+    extra: dict[str, Any] = field(default_factory=dict)  # what this family needs beside the tokens
 
 # %% ../../nbs/pipeline/10_stages.ipynb #db9e149f
 def stretch(
