@@ -108,10 +108,11 @@ class Pipeline(ABC):
         "Draw on the CPU, so that a seed means one thing on every device."
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(self.device)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #c5df6f0f
-@patch
-def prepare(self: Pipeline, request: Request) -> None:
-    "A clip begins: here is what was asked for; most stages need not know."
+# %% ../../nbs/pipeline/18_pipeline.ipynb #8d304fe4
+@patch(as_prop=True)
+def request(self: Pipeline) -> Request | None:  # None: between clips
+    "What is being made; most stages need not know."
+    return vars(self).get("_running")
 
 
 @patch
@@ -250,7 +251,7 @@ def using(
         finally:
             self.use(before)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #e5f4cdbe
+# %% ../../nbs/pipeline/18_pipeline.ipynb #3c949a2a
 def run_stages(
     run: Run,  # of a pipeline, with its picture and its request
     progress: Callable[[Event], None] | None = None,  # hears every `Event`
@@ -260,7 +261,6 @@ def run_stages(
     "Run the five stages once."
     pipe, request = run.target, run.request
     start, steps = time.perf_counter(), request.num_inference_steps
-    pipe.prepare(request)
     for extension in pipe.extensions:
         extension.begin()
 
@@ -300,7 +300,7 @@ def run_stages(
         tell("denoise", latents, i + 1)
     return tell("decode", call("decode", latents, run.image))
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #a94aa690
+# %% ../../nbs/pipeline/18_pipeline.ipynb #24aaa2f1
 @patch
 def generate(
     self: Pipeline,
@@ -333,7 +333,7 @@ def generate(
         with nullcontext() if mix is None else self.using(mix), torch.inference_mode():
             mine = threading.get_ident()
             watches = [watch for thread, watch in vars(self).get("_watches", ()) if thread == mine]
-            self._running, run = True, Run(self, picture, request)
+            self._running, run = request, Run(self, picture, request)
             try:
                 for watch in watches:
                     watch.begin(run)
