@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #bab23ba7
+# %% ../../nbs/backends/10_adapter.ipynb #f1747fb9
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -120,6 +120,7 @@ class DiffusersPipeline(Pipeline):
     own_defaults: ClassVar[dict[str, Any]] = {}
     condition_attention: ClassVar[str] = r"attn2$"  # names of modules that read the condition and nothing else
     reads_words: ClassVar[bool] = True
+    decodes_in_chunks: ClassVar[bool] = False  # whether the VAE decodes some frames without the others
     float32_parts: ClassVar[tuple[str, ...]] = ()  # components that are kept in fp32
 
     def __init__(
@@ -129,19 +130,22 @@ class DiffusersPipeline(Pipeline):
         size: tuple[int, int] | None = None,  # (height, width) of the canvas; None: the family's
         device: str = "cpu",
     ):
-        self.parts, self.on, self.size = parts, torch.device(device), self.checked(size or self.full_size)
+        self.parts, self.on = parts, torch.device(device)
+        self.multiple = self.grain()
+        self.size = self.checked(size or self.full_size, self.multiple)
         first = next(self.denoiser.parameters())
         self.dtype, self.precision_name = first.dtype, dtype_name(first.dtype)
         self.defaults = {"num_inference_steps": 50, "num_frames": 16, "cfg_scale": 5.0, "fps": 8.0} | self.own_defaults
         self.sight, self.decode_chunk = self.make_sight(), None
 
     @classmethod
-    def checked(cls, size: tuple[int, int]) -> tuple[int, int]:
+    def checked(cls, size: tuple[int, int], multiple: int | None = None) -> tuple[int, int]:
         "A canvas that the family can draw on, or why it is none."
-        if len(size) != 2 or any(n < cls.multiple or n % cls.multiple for n in size):
-            near = tuple(max(cls.multiple, round(n / cls.multiple) * cls.multiple) for n in size)
+        m = multiple or cls.multiple
+        if any(n < m or n % m for n in size):
+            near = tuple(max(m, round(n / m) * m) for n in size)
             raise InputError(
-                f"{cls.family} draws on sizes that are multiples of {cls.multiple} pixels, got {size[1]}x{size[0]} "
+                f"{cls.family} draws on sizes that are multiples of {m} pixels, got {size[1]}x{size[0]} "
                 f"(width x height); the nearest is {near[1]}x{near[0]}"
             )
         return tuple(size)
@@ -157,6 +161,10 @@ class DiffusersPipeline(Pipeline):
     def denoiser(self) -> nn.Module:
         "The network that predicts."
         return getattr(self.parts, self.denoisers[0])
+
+    def grain(self) -> int:  # pixels
+        "What a side of the canvas is a multiple of, with these weights."
+        return type(self).multiple
 
     def canvas(self, image: np.ndarray) -> tuple[int, int]:  # uint8 `[H,W,3]` to (height, width)
         "What a clip of this picture is drawn on."

@@ -15,13 +15,14 @@ from torch import Tensor
 from .adapter import DiffusersPipeline, Sight, as_tensor, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/20_i2vgen_xl.ipynb #561a3507
+# %% ../../nbs/backends/20_i2vgen_xl.ipynb #bc4007cc
 class I2VGenXL(DiffusersPipeline):
     "I2VGen-XL behind the five stages."
 
     family, pipeline_class, denoisers = "i2vgen_xl", "I2VGenXLPipeline", ("unet",)
     multiple, full_size = 64, (704, 1280)  # three halvings of latents that are an eighth of the pixels
     own_defaults = dict(num_inference_steps=50, num_frames=16, cfg_scale=9.0, fps=16.0)
+    decodes_in_chunks = True
     condition_attention = r"(?<!temp_)attentions\.\d+\.transformer_blocks\.\d+\.attn2$"
 
     def make_sight(self) -> Sight:

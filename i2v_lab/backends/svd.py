@@ -15,7 +15,7 @@ from .adapter import DiffusersPipeline, Sight, as_tensor, guide
 from ..core.actions import Action
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/30_svd.ipynb #009064d7
+# %% ../../nbs/backends/30_svd.ipynb #5f0fa083
 MOTION = {Action.STATIC: 1, Action.RUN: 255}  # motion_bucket_id; the others: 127
 NOISE = 0.02  # noise_aug_strength
 
@@ -24,7 +24,7 @@ class SVD(DiffusersPipeline):
     "Stable Video Diffusion behind the five stages."
 
     family, pipeline_class, denoisers = "svd", "StableVideoDiffusionPipeline", ("unet",)
-    multiple, full_size, reads_words = 64, (576, 1024), False
+    multiple, full_size, reads_words, decodes_in_chunks = 64, (576, 1024), False, True
     own_defaults = dict(num_inference_steps=25, num_frames=14, cfg_scale=3.0, fps=7.0)
 
     def make_sight(self) -> Sight:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .adapter import DiffusersPipeline, Sight, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/40_wan.ipynb #a4cc3523
+# %% ../../nbs/backends/40_wan.ipynb #2b012986
 WORDS_READ = 512  # tokens
 
 
@@ -31,6 +31,9 @@ class Wan(DiffusersPipeline):
 
     def packing(self) -> tuple[int, int]:
         return self.parts.vae_scale_factor_temporal, self.parts.vae_scale_factor_spatial
+
+    def grain(self) -> int:
+        return self.packing()[1] * self.parts.transformer.config.patch_size[1]
 
     def make_sight(self) -> Sight | None:
         if self.parts.image_encoder is None:

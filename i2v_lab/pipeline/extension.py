@@ -44,7 +44,7 @@ def explain(
             clauses.append(f"{owner}: {e['msg']}")
     return "; and ".join(clauses)
 
-# %% ../../nbs/pipeline/12_extension.ipynb #53d0f6fa
+# %% ../../nbs/pipeline/12_extension.ipynb #cdef7727
 STAGES = ("encode_image", "encode_prompt", "condition", "denoise", "decode")
 
 
@@ -109,6 +109,10 @@ class Extension:
     def report(self) -> dict[str, Any]:  # JSON; `decided_by` and `action`, where it decided the action
         "Say what was done in this clip."
         return {}
+
+    def resident(self, stage: str, weights: dict[str, int]) -> dict[str, int]:  # bytes by network, before and after
+        "Say what of the weights is on the device while a stage runs, for a forecast."
+        return weights
 
 # %% ../../nbs/pipeline/12_extension.ipynb #b6862065
 def wrapped(
