@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #f1747fb9
+# %% ../../nbs/backends/10_adapter.ipynb #6a6ee634
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -169,6 +169,14 @@ class DiffusersPipeline(Pipeline):
     def canvas(self, image: np.ndarray) -> tuple[int, int]:  # uint8 `[H,W,3]` to (height, width)
         "What a clip of this picture is drawn on."
         return self.size
+
+    def drawn(self, image: np.ndarray, canvas: tuple[int, int]) -> Tensor:  # to `[1,3,H,W]` in -1..1
+        "The picture on its canvas, as the VAE is shown it."
+        return self.parts.video_processor.preprocess(Image.fromarray(image), *canvas)
+
+    def prepared(self, image: np.ndarray, canvas: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
+        "What CLIP is shown of a picture, and what the VAE is shown."
+        return None if self.sight is None else self.sight.pixels(image, canvas), self.drawn(image, canvas)
 
     def make_sight(self) -> Sight | None:
         "How the picture is looked at; None: this family has no CLIP image encoder."

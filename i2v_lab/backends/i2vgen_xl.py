@@ -15,7 +15,7 @@ from torch import Tensor
 from .adapter import DiffusersPipeline, Sight, as_tensor, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/20_i2vgen_xl.ipynb #bc4007cc
+# %% ../../nbs/backends/20_i2vgen_xl.ipynb #22d85a51
 class I2VGenXL(DiffusersPipeline):
     "I2VGen-XL behind the five stages."
 
@@ -40,13 +40,14 @@ class I2VGenXL(DiffusersPipeline):
         last_norm = getattr(encoder, "text_model", encoder).final_layer_norm  # transformers 5 has no `text_model`
         return last_norm(states[-2]), torch.ones_like(ids, dtype=torch.bool)
 
+    def drawn(self, image: np.ndarray, canvas: tuple[int, int]) -> Tensor:
+        return self.parts.video_processor.preprocess(cropped(Image.fromarray(image), canvas[::-1]))
+
     def encode_image(self, image: np.ndarray) -> ImageTokens:
-        high, wide = canvas = self.canvas(image)
-        seen, grid = self.sight.see(self.sight.pixels(image, canvas))
-        drawn = cropped(Image.fromarray(image), (wide, high))
-        latents = self.parts.vae.encode(
-            self.parts.video_processor.preprocess(drawn).to(self.on, self.dtype)
-        ).latent_dist
+        canvas = self.canvas(image)
+        shown, drawn = self.prepared(image, canvas)
+        seen, grid = self.sight.see(shown)
+        latents = self.parts.vae.encode(drawn.to(self.on, self.dtype)).latent_dist
         extra = dict(canvas=canvas, seen=seen.image_embeds[:, None], mean=latents.mean, std=latents.std)
         return ImageTokens(seen.last_hidden_state[:, 1:], grid, image.shape[:2], extra=extra)
 

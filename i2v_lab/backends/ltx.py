@@ -5,19 +5,18 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'LTX']
 
-# %% ../../nbs/backends/50_ltx.ipynb #1e8c5d94
+# %% ../../nbs/backends/50_ltx.ipynb #65e3a743
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image
 from torch import Tensor
 
 from .adapter import DiffusersPipeline, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/50_ltx.ipynb #4177b533
+# %% ../../nbs/backends/50_ltx.ipynb #a9a5a744
 WORDS_READ = 128  # tokens
 
 
@@ -37,7 +36,7 @@ class LTX(DiffusersPipeline):
 
     def encode_image(self, image: np.ndarray) -> ImageTokens:
         canvas, vae = self.canvas(image), self.parts.vae
-        drawn = self.parts.video_processor.preprocess(Image.fromarray(image), *canvas).to(self.on, vae.dtype)
+        drawn = self.prepared(image, canvas)[1].to(self.on, vae.dtype)
         latents = vae.encode(drawn[:, :, None]).latent_dist
         extra = dict(canvas=canvas, mean=latents.mean, std=latents.std)
         tokens = rearrange(latents.mean[:, :, 0], "b c h w -> b (h w) c")

@@ -5,18 +5,17 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'Wan']
 
-# %% ../../nbs/backends/40_wan.ipynb #77672bfa
+# %% ../../nbs/backends/40_wan.ipynb #25fdb8f1
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from PIL import Image
 from torch import Tensor
 
 from .adapter import DiffusersPipeline, Sight, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/40_wan.ipynb #2b012986
+# %% ../../nbs/backends/40_wan.ipynb #813a0274
 WORDS_READ = 512  # tokens
 
 
@@ -51,13 +50,14 @@ class Wan(DiffusersPipeline):
 
     def encode_image(self, image: np.ndarray) -> ImageTokens:
         canvas = self.canvas(image)
-        drawn = self.parts.video_processor.preprocess(Image.fromarray(image), *canvas).to(self.on, torch.float32)
+        shown, drawn = self.prepared(image, canvas)
+        drawn = drawn.to(self.on, torch.float32)
         extra = dict(canvas=canvas, drawn=drawn, seen=None)
         if self.sight is None:
             first = self.scaled(self.parts.vae.encode(drawn[:, :, None].to(self.parts.vae.dtype)).latent_dist.mode())
             tokens = rearrange(first[:, :, 0], "b c h w -> b (h w) c")
             return ImageTokens(tokens, tuple(first.shape[-2:]), image.shape[:2], extra=extra)
-        seen, grid = self.sight.see(self.sight.pixels(image, canvas))
+        seen, grid = self.sight.see(shown)
         extra["seen"] = seen.hidden_states[-2].to(self.dtype)
         return ImageTokens(extra["seen"][:, 1:], grid, image.shape[:2], extra=extra)
 

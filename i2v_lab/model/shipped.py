@@ -90,7 +90,7 @@ def load_weights(
         raise InputError(f"{path} does not hold weights of this model: {e}") from e
     return model.eval().requires_grad_(False)
 
-# %% ../../nbs/model/70_shipped.ipynb #7ee28aba
+# %% ../../nbs/model/70_shipped.ipynb #620b9702
 class MotionPipeline(Pipeline):
     "The shipped model behind the five stages."
 
@@ -164,9 +164,13 @@ class MotionPipeline(Pipeline):
             return self.model.decoder(latents, sigma, conditioning).float()
 
     def decode(self, latents: Tensor, image: np.ndarray, renderer: Renderer | None = None) -> Clip:  # None: its own
-        motion = (latents[0, :, :2] / self.model.decoder.scale).float().cpu().numpy()
-        layer = ((latents[0, :, 2].mean(0) + 1) / 2).clamp(0, 1).float().cpu().numpy()
+        motion = self.to_numpy((latents[0, :, :2] / self.model.decoder.scale).float())
+        layer = self.to_numpy(((latents[0, :, 2].mean(0) + 1) / 2).clamp(0, 1).float())
         return Clip((renderer or self.renderer)(image, motion, layer), self.defaults["fps"], {})
+
+    def to_numpy(self, x: Tensor) -> np.ndarray:
+        "To the CPU, and out of torch."
+        return x.cpu().numpy()
 
 # %% ../../nbs/model/70_shipped.ipynb #a4ac19cb
 PARTS = {

@@ -300,7 +300,7 @@ def run_stages(
         tell("denoise", latents, i + 1)
     return tell("decode", call("decode", latents, run.image))
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #24aaa2f1
+# %% ../../nbs/pipeline/18_pipeline.ipynb #e9cdab3c
 @patch
 def generate(
     self: Pipeline,
@@ -333,19 +333,28 @@ def generate(
         with nullcontext() if mix is None else self.using(mix), torch.inference_mode():
             mine = threading.get_ident()
             watches = [watch for thread, watch in vars(self).get("_watches", ()) if thread == mine]
-            self._running, run = request, Run(self, picture, request)
-            try:
-                for watch in watches:
-                    watch.begin(run)
+            run = Run(self, picture, request)
+            with self.making(run, watches):
                 clip = run_stages(run, progress, stop, watches)
                 settings = self.describe(request, picture, run.image_tokens, run.text_tokens, path)
                 for watch in watches:
                     watch.trace.about = settings
-            finally:
-                for watch in watches:
-                    watch.end(run)
-                del self._running
             return Clip(clip.frames, request.fps, settings)
+
+
+@patch
+@contextmanager
+def making(self: Pipeline, run: Run, watches: Sequence[Watch] = ()) -> Iterator[None]:
+    "What a run happens in: the pipeline knows its request, and probes are at work."
+    self._running = run.request
+    try:
+        for watch in watches:
+            watch.begin(run)
+        yield
+    finally:
+        for watch in watches:
+            watch.end(run)
+        del self._running
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #bd129a26
 @patch
