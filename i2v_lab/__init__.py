@@ -15,6 +15,7 @@ _NAMES = {
     "core.errors": ["InputError"],
     "core.picture": ["load_picture"],
     "extensions.conformance": ["check_extension"],
+    "forecasting.forecast": ["forecast"],
     "pipeline.backends": ["load_pipeline"],
     "pipeline.extension": ["Extension", "ExtensionOptions"],
     "pipeline.mix": ["Mix"],

@@ -18,7 +18,7 @@ FLOOR = {
     "extensions": 2,
     "probes": 2,
     "training": 3,
-    "forecast": 3,
+    "forecasting": 3,
     "study": 3,
     "views": 4,
     "cli": 5,

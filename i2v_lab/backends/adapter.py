@@ -27,10 +27,10 @@ from ..pipeline.devices import dtype_name
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/10_adapter.ipynb #7bdc2991
+# %% ../../nbs/backends/10_adapter.ipynb #33a9b312
 def as_tensor(image: np.ndarray | Image.Image) -> Tensor:  # uint8 `[H,W,3]` to `[1,3,H,W]` in 0..1
     "A picture as torch wants it."
-    return rearrange(torch.from_numpy(np.ascontiguousarray(image)), "h w c -> 1 c h w").float() / 255
+    return rearrange(torch.from_numpy(np.array(image)), "h w c -> 1 c h w").float() / 255
 
 
 class Sight:
@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #6a6ee634
+# %% ../../nbs/backends/10_adapter.ipynb #12b33811
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -133,8 +133,8 @@ class DiffusersPipeline(Pipeline):
         self.parts, self.on = parts, torch.device(device)
         self.multiple = self.grain()
         self.size = self.checked(size or self.full_size, self.multiple)
-        first = next(self.denoiser.parameters())
-        self.dtype, self.precision_name = first.dtype, dtype_name(first.dtype)
+        self.dtype = self.denoiser.dtype  # of most of it: diffusers keeps some parts in float32
+        self.precision_name = dtype_name(self.dtype)
         self.defaults = {"num_inference_steps": 50, "num_frames": 16, "cfg_scale": 5.0, "fps": 8.0} | self.own_defaults
         self.sight, self.decode_chunk = self.make_sight(), None
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'LTX']
 
-# %% ../../nbs/backends/50_ltx.ipynb #65e3a743
+# %% ../../nbs/backends/50_ltx.ipynb #601a7bdc
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from einops import rearrange
 from torch import Tensor
 
 from .adapter import DiffusersPipeline, guide
+from ..core.errors import InputError
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/50_ltx.ipynb #a9a5a744
+# %% ../../nbs/backends/50_ltx.ipynb #6e5750c1
 WORDS_READ = 128  # tokens
 
 
@@ -65,6 +66,8 @@ class LTX(DiffusersPipeline):
         mu = calculate_shift(tokens, *(scheduler.config.get(k, v) for k, v in bounds.items()))
         sigmas = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
         scheduler.set_timesteps(sigmas=sigmas, device=self.on, mu=mu)
+        if any(t != t for t in map(float, scheduler.timesteps)):  # the last step's noise level is given: one is too few
+            raise InputError(f"ltx needs at least 2 denoising steps, got {num_inference_steps}")
         return scheduler
 
     def denoise(self, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
