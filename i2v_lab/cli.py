@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
-           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'study', 'Finding', 'look', 'packages_found',
-           'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
+           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'forecast', 'study', 'Finding', 'look',
+           'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
 
 # %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
@@ -186,11 +186,13 @@ def _bar(**options):
 
     return tqdm(file=sys.stderr, **options)
 
-# %% ../nbs/90_cli.ipynb #02983bd5
+# %% ../nbs/90_cli.ipynb #6fdb4beb
 def load_quietly(
     weights: str | None = None,  # a `.safetensors` file; None: the shipped weights
+    model: str | None = None,  # a diffusers model: a folder, or a name on the hub
+    size: str | None = None,  # of its clips, "832x480"
 ):  # a `Pipeline`
-    "The pipeline of `settings.ini`, without other people's bars."
+    "The pipeline that is asked for, or that of `settings.ini`, without other people's bars."
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     shown = sys.stderr.isatty()
@@ -199,12 +201,13 @@ def load_quietly(
     try:
         from i2v_lab.pipeline.backends import load_pipeline
 
-        return load_pipeline(**({"weights": weights} if weights else {}))
+        named = {"weights": weights, "model": model, "size": size}
+        return load_pipeline(*["diffusers"] * bool(model), **{k: v for k, v in named.items() if v})
     finally:
         if shown:
             click.echo(" " * 21 + "\r", err=True, nl=False)
 
-# %% ../nbs/90_cli.ipynb #4e260ac6
+# %% ../nbs/90_cli.ipynb #7561fc3b
 def report_on(
     clip,  # a `Clip` with its settings
     out: Path,  # where it was saved
@@ -259,7 +262,7 @@ def sentence(
     elif report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
-        decided = f"the prompt decided, understood as {words}"
+        decided = f"the prompt decided, understood as {words}" if read else "the model read the prompt itself"
         if read and read["probability"] < 0.8:
             decided += ", which is not sure: name it with --action if you meant something else"
     if report["note"]:
@@ -269,7 +272,7 @@ def sentence(
         f"{report['frames']} frames of {report['width']} x {report['height']} in {report['seconds']:.1f} s: {report['clip']}"
     )
 
-# %% ../nbs/90_cli.ipynb #05f9e2b2
+# %% ../nbs/90_cli.ipynb #d87a6bc5
 def _check_weights(weights: str | None) -> None:
     if weights is not None and (Path(weights).suffix != ".safetensors" or not Path(weights).is_file()):
         raise InputError(f"there are no weights {weights!r}; give a .safetensors file that i2v-lab train wrote")
@@ -308,8 +311,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Also prin
     "--config", type=click.Path(path_type=Path), help="A YAML file with enabled_extensions and their options."
 )
 @click.option("--weights", help="A .safetensors file, instead of the shipped weights.")
+@click.option("--model", help="A diffusers model instead: a folder, or a name on the Hugging Face hub.")
+@click.option("--size", metavar="WxH", help="Of that model's clips, in pixels.")
 @as_json_option
-def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, mix, config, weights, as_json):
+def generate(
+    image, prompt, out, action, seed, steps, frames, fps, cfg_scale, mix, config, weights, model, size, as_json
+):
     """Make a clip of IMAGE in which PROMPT happens.
 
     What is not given comes from settings.ini. The settings of a clip travel inside it and in OUT.json.
@@ -323,8 +330,10 @@ def generate(image, prompt, out, action, seed, steps, frames, fps, cfg_scale, mi
     load_picture(image)
     check_target(out, image, fps or defaults.fps)
     _check_weights(weights)
+    if weights and model:
+        raise InputError("give --weights (of the shipped model) or --model, not both")
     wanted = _mix_of(mix, config)
-    pipe = load_quietly(weights)
+    pipe = load_quietly(weights, model, size)
     asked = {"num_inference_steps": steps, "num_frames": frames, "fps": fps, "cfg_scale": cfg_scale, "mix": wanted}
     with _bar(total=steps or pipe.defaults["num_inference_steps"], desc="reading the picture", unit="step") as bar:
         start = time.perf_counter()
@@ -491,6 +500,41 @@ def check(name, as_json):
     lines.append(f"{name}: {len(report.checks) - len(failed)} of {len(report.checks)} checks passed")
     _finish(report.to_dict(), "\n".join(lines), as_json)
     if failed:
+        raise SystemExit(1)
+
+# %% ../nbs/90_cli.ipynb #da59e160
+@main.command()
+@click.option(
+    "--model",
+    default="motiondit",
+    show_default=True,
+    help="motiondit, i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, or a name on the Hugging Face hub.",
+)
+@click.option("--size", metavar="WxH", help="Of the clip, in pixels.  [default: the model's own]")
+@click.option("--frames", type=RANGES["frames"], help="Length of the clip.  [default: the model's own]")
+@click.option("--steps", type=RANGES["steps"], help="Denoising steps, for the operations.")
+@click.option("--cfg-scale", type=RANGES["cfg_scale"], help="Strength of guidance; 1 is none, and half the work.")
+@click.option("--mix", help="Extensions that are on, separated by commas.")
+@click.option("--config", type=click.Path(path_type=Path), help="A YAML file with extensions and their options.")
+@click.option("--dtype", default="auto", show_default=True, help="Precision: auto, fp32, bf16, fp16.")
+@click.option("--device", default="auto", show_default=True, help="Whose kernels: cuda or cpu.")
+@click.option("--have", type=Number(0.1, 10_000, whole=False), metavar="GIB", help="Memory of your device, in GiB.")
+@as_json_option
+def forecast(model, size, frames, steps, cfg_scale, mix, config, dtype, device, have, as_json):
+    """Say what a clip would need in memory and operations, without weights and without a GPU.
+
+    With --have the exit code says whether it fits: 0 if it does, 1 if it does not.
+    """
+    wanted = _mix_of(mix, config)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    from i2v_lab.forecasting.forecast import forecast as ask
+
+    said = ask(model, size, frames, wanted, dtype, steps=steps, cfg_scale=cfg_scale, device=device)
+    room = None if have is None else have * 2**30
+    report = said.to_dict() | ({} if room is None else {"fits": said.fits(room)})
+    _finish(report, f"{said!r}\n{said.sentence(room)}" if room else repr(said), as_json)
+    if room is not None and not said.fits(room):
         raise SystemExit(1)
 
 # %% ../nbs/90_cli.ipynb #3547a884

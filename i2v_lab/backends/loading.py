@@ -125,7 +125,7 @@ def license_of(folder: Path) -> str:
     name = about.get("license_name") or about.get("license") if isinstance(about, dict) else None
     return str(name) if name else "not stated; look at the model's page before you use it"
 
-# %% ../../nbs/backends/60_loading.ipynb #73155368
+# %% ../../nbs/backends/60_loading.ipynb #1fe46845
 def load_diffusers(
     model: str = "",  # a folder, or a name on the Hugging Face hub
     device: str = "auto",  # auto (a CUDA GPU if there is one), cpu, cuda, mps, ...
@@ -164,7 +164,7 @@ def read(cls: type[DiffusersPipeline], folder: Path, precision: torch.dtype) -> 
 
     kinds = {"default": precision} | {part: torch.float32 for part in cls.float32_parts}
     try:
-        parts = getattr(diffusers, cls.pipeline_class).from_pretrained(folder, use_safetensors=True, torch_dtype=kinds)
+        parts = getattr(diffusers, cls.pipeline_class).from_pretrained(folder, use_safetensors=True, dtype=kinds)
     except ImportError as e:
         raise InputError(f"{e}; pip install 'i2v_lab[diffusers]' brings what real models need") from e
     except (OSError, ValueError, KeyError, RuntimeError) as e:

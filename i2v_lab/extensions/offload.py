@@ -41,7 +41,7 @@ def parts_of(pipe: Pipeline) -> dict[str, nn.Module]:
         found |= {place: network} if alone else {f"{place}.{k}": m for k, m in network.named_children()}
     return {place: m for place, m in found.items() if any(True for _ in m.parameters())}
 
-# %% ../../nbs/extensions/45_offload.ipynb #63cef149
+# %% ../../nbs/extensions/45_offload.ipynb #e7ac0e7b
 TRACES = ("forward", "_diffusers_hook")
 
 
@@ -109,7 +109,7 @@ class Offload(Extension):
 
     def detach(self, pipe: Pipeline) -> None:
         for part in self.parts.values():
-            if "_diffusers_hook" in vars(part) or any("_diffusers_hook" in vars(m) for m in part.modules()):
+            if not is_fake(part):
                 take_hooks(part)
                 part.to(pipe.device)
         for m, own in self.before.items():
@@ -123,7 +123,10 @@ class Offload(Extension):
         self.parts, self.before, self.pipe, self.tiled = {}, {}, None, None
 
     def resident(self, stage: str, weights: dict[str, int]) -> dict[str, int]:
-        return weights | {place: self.at_a_time[place] for place in weights if place in self.at_a_time}
+        at_work = {"denoise": getattr(self.pipe, "denoisers", ()), "decode": ("vae",)}.get(stage)
+        moved = {k: n for k, n in self.at_a_time.items() if not at_work or k.rsplit(".")[-1] in at_work}
+        most = max(moved, key=moved.get, default=None)  # one network works at a time
+        return weights | {k: self.at_a_time[k] if k == most else 0 for k in weights if k in self.at_a_time}
 
     def report(self) -> dict[str, Any]:
         o, at_a_time = self.options, sum(self.at_a_time.values())
