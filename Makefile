@@ -50,14 +50,17 @@ lab: setup
 demo: setup
 	@$(BIN)/i2v-lab demo
 
-# One thread each: the notebooks run side by side. Offline: nothing may be downloaded. The panel is tried in Chromium, which
-# is looked for, and installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
+WORKERS ?= 2
+# One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes; those in a browser have the
+# machine to themselves. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
+# installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
 test: setup
 	@[ "$$I2V_LAB_NO_BROWSER" = 1 ] && [ -z "$$CI" ] || $(BIN)/python tests/tools/browser.py
 	@$(BIN)/nbdev-test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest --ignore=tests/browser -n $(WORKERS) --dist loadfile
 
 readme: setup
 	@$(BIN)/python tests/tools/readme.py

@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #12b33811
+# %% ../../nbs/backends/10_adapter.ipynb #f664d5d3
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -137,6 +137,7 @@ class DiffusersPipeline(Pipeline):
         self.precision_name = dtype_name(self.dtype)
         self.defaults = {"num_inference_steps": 50, "num_frames": 16, "cfg_scale": 5.0, "fps": 8.0} | self.own_defaults
         self.sight, self.decode_chunk = self.make_sight(), None
+        self.settled = self.on.type == "cpu"  # whether the weights are where they are needed
 
     @classmethod
     def checked(cls, size: tuple[int, int], multiple: int | None = None) -> tuple[int, int]:
@@ -166,6 +167,12 @@ class DiffusersPipeline(Pipeline):
         "What a side of the canvas is a multiple of, with these weights."
         return type(self).multiple
 
+    def settle(self) -> None:
+        "Bring the weights to the device, unless an extension does; not before they are needed, for they may not fit."
+        if not self.settled and not any(getattr(e, "moves_weights", False) for e in self.extensions):
+            self.parts.to(self.on)
+            self.settled = True
+
     def canvas(self, image: np.ndarray) -> tuple[int, int]:  # uint8 `[H,W,3]` to (height, width)
         "What a clip of this picture is drawn on."
         return self.size
@@ -176,6 +183,7 @@ class DiffusersPipeline(Pipeline):
 
     def prepared(self, image: np.ndarray, canvas: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
         "What CLIP is shown of a picture, and what the VAE is shown."
+        self.settle()
         return None if self.sight is None else self.sight.pixels(image, canvas), self.drawn(image, canvas)
 
     def make_sight(self) -> Sight | None:
@@ -187,9 +195,10 @@ class DiffusersPipeline(Pipeline):
     @abstractmethod
     def frames(self, latents: Tensor) -> Tensor: ...  # clean `[1,T,C,h,w]` to `[T,3,H,W]` in 0..1
 
-# %% ../../nbs/backends/10_adapter.ipynb #0ffd78f0
+# %% ../../nbs/backends/10_adapter.ipynb #58fc1151
 @patch
 def encode_prompt(self: DiffusersPipeline, prompt: str) -> TextTokens:
+    self.settle()
     tokens, mask = self.embed(prompt)
     without, without_mask = self.embed("")
     return TextTokens(tokens, mask, extra=dict(prompt=prompt, without=without, without_mask=without_mask))

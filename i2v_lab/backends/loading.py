@@ -125,7 +125,7 @@ def license_of(folder: Path) -> str:
     name = about.get("license_name") or about.get("license") if isinstance(about, dict) else None
     return str(name) if name else "not stated; look at the model's page before you use it"
 
-# %% ../../nbs/backends/60_loading.ipynb #1fe46845
+# %% ../../nbs/backends/60_loading.ipynb #8f8c6b73
 def load_diffusers(
     model: str = "",  # a folder, or a name on the Hugging Face hub
     device: str = "auto",  # auto (a CUDA GPU if there is one), cpu, cuda, mps, ...
@@ -152,7 +152,6 @@ def load_diffusers(
     said = license_of(folder)
     print(f"{model}: {cls.pipeline_class}, licence: {said}", file=sys.stderr)
     pipe = cls(read(cls, folder, precision), size=canvas, device=device)
-    pipe.parts.to(device)
     pipe.weights_sha256 = weights_name(files)
     pipe.about = dict(model=model, family=cls.family, licence=said)
     return pipe

@@ -41,7 +41,7 @@ def parts_of(pipe: Pipeline) -> dict[str, nn.Module]:
         found |= {place: network} if alone else {f"{place}.{k}": m for k, m in network.named_children()}
     return {place: m for place, m in found.items() if any(True for _ in m.parameters())}
 
-# %% ../../nbs/extensions/45_offload.ipynb #e7ac0e7b
+# %% ../../nbs/extensions/45_offload.ipynb #359c9c98
 TRACES = ("forward", "_diffusers_hook")
 
 
@@ -92,6 +92,11 @@ class Offload(Extension):
             self.notes.append(otherwise)
         return possible
 
+    @property
+    def moves_weights(self) -> bool:
+        "Whether the weights' place is this extension's affair."
+        return self.options.weights != "stay"
+
     def by_blocks(self, place: str) -> bool:
         "Whether a network goes by blocks."
         return self.options.weights == "block" and place.rsplit(".")[-1] in getattr(self.pipe, "denoisers", ())
@@ -111,7 +116,8 @@ class Offload(Extension):
         for part in self.parts.values():
             if not is_fake(part):
                 take_hooks(part)
-                part.to(pipe.device)
+        if self.moves_weights and hasattr(pipe, "settled"):  # the weights are on the CPU; the next clip brings them
+            pipe.settled = pipe.device.type == "cpu"
         for m, own in self.before.items():
             for k in TRACES:
                 if k in vars(m) and k not in own:

@@ -148,7 +148,7 @@ class ActionReading(Reading):
             axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         return figure
 
-# %% ../../nbs/probes/30_action_probs.ipynb #f1bc330b
+# %% ../../nbs/probes/30_action_probs.ipynb #cc1d2d5f
 class ActionProbe(Probe):
     "Which action is believed in, and who decided."
 
@@ -160,7 +160,10 @@ class ActionProbe(Probe):
         if event.stage != "condition":
             return None
         belief, extensions = read_words(run.text_tokens, run.request.prompt), run.target.extensions
-        if hasattr(run.target, "suggest"):
+        told = [said["probabilities"] for e in extensions if "probabilities" in (said := e.report())]
+        if told:  # the prior's own view of the picture: its head's, or a CLIP model's
+            belief = replace(belief, picture=dict(told[0]))
+        elif hasattr(run.target, "suggest"):
             belief = replace(belief, picture=by_name(run.target.suggest(run.image_tokens)[0].float()))
         prior = [e.options for e in extensions if hasattr(e.options, "threshold") and hasattr(e.options, "clear")]
         limits = dict(threshold=prior[0].threshold, clear=prior[0].clear) if prior else {}
