@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['WORDS', 'as_tensor', 'Sight', 'worded', 'guide', 'DiffusersPipeline']
 
-# %% ../../nbs/backends/10_adapter.ipynb #4fe16549
+# %% ../../nbs/backends/10_adapter.ipynb #0fc709b8
 import copy
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #f664d5d3
+# %% ../../nbs/backends/10_adapter.ipynb #d8043260
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -138,6 +138,11 @@ class DiffusersPipeline(Pipeline):
         self.defaults = {"num_inference_steps": 50, "num_frames": 16, "cfg_scale": 5.0, "fps": 8.0} | self.own_defaults
         self.sight, self.decode_chunk = self.make_sight(), None
         self.settled = self.on.type == "cpu"  # whether the weights are where they are needed
+
+    @classmethod
+    def reads(cls, index: Mapping[str, Any]) -> bool:  # a folder's `model_index.json`
+        "Whether this family can drive a model."
+        return index.get("_class_name") == cls.pipeline_class
 
     @classmethod
     def checked(cls, size: tuple[int, int], multiple: int | None = None) -> tuple[int, int]:

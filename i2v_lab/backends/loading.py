@@ -6,11 +6,11 @@
 __all__ = ['FAMILIES', 'register_family', 'family_of', 'canvas_of', 'model_index', 'fetched', 'check_safe', 'weights_name',
            'license_of', 'load_diffusers', 'read']
 
-# %% ../../nbs/backends/60_loading.ipynb #734cfa8f
+# %% ../../nbs/backends/60_loading.ipynb #5a4dbdb5
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..core.errors import InputError
 from ..core.files import sha256_of
 from ..pipeline.devices import choose_device, choose_dtype
 
-# %% ../../nbs/backends/60_loading.ipynb #88cdd5fb
+# %% ../../nbs/backends/60_loading.ipynb #5a191853
 FAMILIES: dict[str, type[DiffusersPipeline]] = {f.family: f for f in (I2VGenXL, SVD, Wan, LTX)}
 
 
@@ -37,15 +37,17 @@ def register_family(cls: type[DiffusersPipeline]) -> type[DiffusersPipeline]:  #
 
 
 def family_of(
-    pipeline_class: str,  # as `model_index.json` has it
+    index: Mapping[str, Any],  # `model_index.json`
     where: str,
 ) -> type[DiffusersPipeline]:
     "Who drives a diffusers pipeline."
     for cls in FAMILIES.values():
-        if cls.pipeline_class == pipeline_class:
+        if cls.reads(index):
             return cls
     known = ", ".join(cls.pipeline_class for cls in FAMILIES.values())
-    raise InputError(f"{where} is a {pipeline_class}, which the lab cannot drive; it can drive {known}")
+    raise InputError(
+        f"{where} is a {index.get('_class_name', 'nobody knows what')}, which the lab cannot drive; it can drive {known}"
+    )
 
 # %% ../../nbs/backends/60_loading.ipynb #fb785043
 def canvas_of(
@@ -60,7 +62,7 @@ def canvas_of(
         raise InputError(f"a size is width x height in pixels, such as '832x480', got {size!r}")
     return numbers[1], numbers[0]
 
-# %% ../../nbs/backends/60_loading.ipynb #e3e0fa0c
+# %% ../../nbs/backends/60_loading.ipynb #8785a1cc
 def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     "What a folder, or the hub, says about a model."
     from diffusers import DiffusionPipeline
@@ -75,13 +77,15 @@ def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
         raise InputError(f"no model {model!r}: no such folder here, and the Hugging Face hub says: {why}") from e
 
 
-def fetched(model: str, revision: str | None = None) -> Path:
+def fetched(model: str, revision: str | None = None, variant: str | None = None) -> Path:
     "The folder of a model; from the hub if it is none here."
     from diffusers import DiffusionPipeline
 
     folder = Path(model).expanduser()
     return (
-        folder if folder.is_dir() else Path(DiffusionPipeline.download(model, use_safetensors=True, revision=revision))
+        folder
+        if folder.is_dir()
+        else Path(DiffusionPipeline.download(model, use_safetensors=True, revision=revision, variant=variant))
     )
 
 
@@ -125,7 +129,7 @@ def license_of(folder: Path) -> str:
     name = about.get("license_name") or about.get("license") if isinstance(about, dict) else None
     return str(name) if name else "not stated; look at the model's page before you use it"
 
-# %% ../../nbs/backends/60_loading.ipynb #8f8c6b73
+# %% ../../nbs/backends/60_loading.ipynb #b7e13210
 def load_diffusers(
     model: str = "",  # a folder, or a name on the Hugging Face hub
     device: str = "auto",  # auto (a CUDA GPU if there is one), cpu, cuda, mps, ...
@@ -133,6 +137,7 @@ def load_diffusers(
     threads: int = 0,  # CPU threads; 0: torch's default
     size: str | tuple[int, int] | None = None,  # (width, height) of clips, or "832x480"; None: the family's
     revision: str | None = None,  # of the hub: a branch, tag or commit
+    variant: str | None = None,  # of the files, such as fp16: half the download, where a model has it
 ) -> DiffusersPipeline:
     "Load a model's own weights."
     if not model:
@@ -144,26 +149,30 @@ def load_diffusers(
     if threads:
         torch.set_num_threads(threads)
     index = model_index(model, revision)
-    cls, canvas = family_of(index["_class_name"], model), canvas_of(size)
+    cls, canvas = family_of(index, model), canvas_of(size)
     if canvas:
         cls.checked(canvas)
-    folder = fetched(model, revision)
+    folder = fetched(model, revision, variant)
     files = check_safe(folder, index)
     said = license_of(folder)
     print(f"{model}: {cls.pipeline_class}, licence: {said}", file=sys.stderr)
-    pipe = cls(read(cls, folder, precision), size=canvas, device=device)
+    pipe = cls(read(cls, folder, precision, variant), size=canvas, device=device)
     pipe.weights_sha256 = weights_name(files)
     pipe.about = dict(model=model, family=cls.family, licence=said)
     return pipe
 
 
-def read(cls: type[DiffusersPipeline], folder: Path, precision: torch.dtype) -> Any:  # a `DiffusionPipeline`
+def read(
+    cls: type[DiffusersPipeline], folder: Path, precision: torch.dtype, variant: str | None = None
+) -> Any:  # a `DiffusionPipeline`
     "Read the weights."
     import diffusers
 
     kinds = {"default": precision} | {part: torch.float32 for part in cls.float32_parts}
     try:
-        parts = getattr(diffusers, cls.pipeline_class).from_pretrained(folder, use_safetensors=True, dtype=kinds)
+        parts = getattr(diffusers, cls.pipeline_class).from_pretrained(
+            folder, use_safetensors=True, dtype=kinds, variant=variant
+        )
     except ImportError as e:
         raise InputError(f"{e}; pip install 'i2v_lab[diffusers]' brings what real models need") from e
     except (OSError, ValueError, KeyError, RuntimeError) as e:

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'LTX']
 
-# %% ../../nbs/backends/50_ltx.ipynb #601a7bdc
+# %% ../../nbs/backends/50_ltx.ipynb #4c45f3cc
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from .adapter import DiffusersPipeline, guide
 from ..core.errors import InputError
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/50_ltx.ipynb #6e5750c1
+# %% ../../nbs/backends/50_ltx.ipynb #3d4a6138
 WORDS_READ = 128  # tokens
 
 
@@ -27,6 +28,10 @@ class LTX(DiffusersPipeline):
     family, pipeline_class = "ltx", "LTXImageToVideoPipeline"
     multiple, full_size = 32, (512, 704)
     own_defaults = dict(num_inference_steps=50, num_frames=121, cfg_scale=3.0, fps=25.0)
+
+    @classmethod
+    def reads(cls, index: Mapping[str, Any]) -> bool:
+        return index.get("_class_name") in (cls.pipeline_class, "LTXPipeline", "LTXConditionPipeline")  # same parts
 
     def packing(self) -> tuple[int, int]:
         return self.parts.vae_temporal_compression_ratio, self.parts.vae_spatial_compression_ratio

@@ -161,7 +161,7 @@ def small_files(model: str) -> Path:
 
     return Path(snapshot_download(model, allow_patterns=["*.json", "*/*.json"]))
 
-# %% ../../nbs/backends/80_shapes.ipynb #dbdb7286
+# %% ../../nbs/backends/80_shapes.ipynb #fd52b6c7
 def skeleton(
     model: str,  # a name of `FULL` or `ALSO`, a folder, or a name on the hub
     size: tuple[int, int] | None = None,  # (height, width)
@@ -179,7 +179,7 @@ def skeleton(
         )
     else:
         index = model_index(model)
-        cls = family_of(index["_class_name"], model)
+        cls = family_of(index, model)
         parts, rest = described(small_files(model), index)
     made: dict[str, Any] = {part: component(*kind) for part, kind in parts.items()}
     processor = processor_of(made.get("image_encoder"), CLIPImageProcessor)

@@ -5,7 +5,10 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'Wan']
 
-# %% ../../nbs/backends/40_wan.ipynb #25fdb8f1
+# %% ../../nbs/backends/40_wan.ipynb #7fa6c231
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,7 @@ from torch import Tensor
 from .adapter import DiffusersPipeline, Sight, guide
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/40_wan.ipynb #813a0274
+# %% ../../nbs/backends/40_wan.ipynb #a433f8f1
 WORDS_READ = 512  # tokens
 
 
@@ -27,6 +30,13 @@ class Wan(DiffusersPipeline):
     multiple, full_size, float32_parts = 16, (480, 832), ("vae", "image_encoder")
     own_defaults = dict(num_inference_steps=50, num_frames=81, cfg_scale=5.0, fps=16.0)
     condition_attention = r"^blocks\.\d+\.attn2$"
+
+    @classmethod
+    def reads(cls, index: Mapping[str, Any]) -> bool:
+        either_way = index.get("_class_name") == "WanPipeline" and index.get(
+            "expand_timesteps"
+        )  # Wan 2.2 with 5 billion
+        return bool(either_way) or super().reads(index)
 
     def packing(self) -> tuple[int, int]:
         return self.parts.vae_scale_factor_temporal, self.parts.vae_scale_factor_spatial
