@@ -23,7 +23,7 @@ def backend_names() -> list[str]:
     "The backends that installed packages offer, without importing any."
     return sorted({e.name for e in entry_points(group=GROUP)})
 
-# %% ../../nbs/pipeline/20_backends.ipynb #1d4da2bf
+# %% ../../nbs/pipeline/20_backends.ipynb #f436639b
 _LOADING = (
     threading.Lock()
 )  # a panel loads in a thread; two threads importing transformers at once trip over each other
@@ -44,9 +44,11 @@ def load_pipeline(
         given["model"] = settings.model
     with _LOADING:
         make = found[name].load()
+        taken = inspect.signature(make).parameters
+        anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
         for option in options:
-            if option not in inspect.signature(make).parameters:
-                raise InputError(closest(option, list(inspect.signature(make).parameters), f"option of {name}"))
+            if option not in taken and not anything:
+                raise InputError(closest(option, list(taken), f"option of {name}"))
         pipe = make(**given | options)
     if name == settings.backend and options.get("model", settings.model) == settings.model:
         pipe.defaults = {**pipe.defaults, **of_generation(settings)}

@@ -129,7 +129,7 @@ def seeds_of(seeds: int | Iterable[int]) -> list[int]:  # a number: so many, fro
         Request("x", seed=seed)
     return [int(s) for s in found]
 
-# %% ../../nbs/study/50_study.ipynb #642d3125
+# %% ../../nbs/study/50_study.ipynb #5a86b7af
 BASELINES = ("still", "ken_burns", "exact")
 
 
@@ -186,7 +186,7 @@ def check_load(load: Mapping[str, Any], pipe: Pipeline | None) -> None:
 
 def usual_extensions() -> list[str]:
     "Extensions that have a say while a clip is made."
-    return [name for name in extension_names() if name != "gradient_checkpointing"]
+    return [name for name in extension_names() if name not in ("gradient_checkpointing", "offload")]
 
 # %% ../../nbs/study/50_study.ipynb #a7175436
 @patch
