@@ -302,7 +302,7 @@ def test_a_failing_and_a_hanging_mix_cost_their_own_clips(tmp_path, makers):
             time.sleep(600)
 
     study = away(tmp_path, [[], [Fails], [Hangs], ["kv_cache"]], pictures={"wide": PICTURES["wide"]})
-    study.run(workers=1, seconds=3, retries=0, progress=False)
+    study.run(workers=1, seconds=8, retries=0, progress=False)
     assert study.results()["mix"].tolist() == ["", "kv_cache"]
     assert study.results()["identical"].tolist()[1:] == [1.0]
     why = {said.split(",")[0]: reason for said, reason in study.failures.items()}
