@@ -6,10 +6,11 @@
 __all__ = ['FAMILIES', 'register_family', 'family_of', 'canvas_of', 'model_index', 'fetched', 'check_safe', 'weights_name',
            'license_of', 'load_diffusers', 'read']
 
-# %% ../../nbs/backends/60_loading.ipynb #5a4dbdb5
+# %% ../../nbs/backends/60_loading.ipynb #48fdd8d6
 import json
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def canvas_of(
         raise InputError(f"a size is width x height in pixels, such as '832x480', got {size!r}")
     return numbers[1], numbers[0]
 
-# %% ../../nbs/backends/60_loading.ipynb #8785a1cc
+# %% ../../nbs/backends/60_loading.ipynb #b08d3253
 def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     "What a folder, or the hub, says about a model."
     from diffusers import DiffusionPipeline
@@ -71,7 +72,9 @@ def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     if folder.exists() and not (folder / "model_index.json").is_file():
         raise InputError(f"{model} has no model_index.json; give the folder that `save_pretrained` wrote")
     try:
-        return DiffusionPipeline.load_config(str(folder) if folder.exists() else model, revision=revision)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what diffusers and the hub's library say to each other
+            return DiffusionPipeline.load_config(str(folder) if folder.exists() else model, revision=revision)
     except (OSError, ValueError, json.JSONDecodeError) as e:
         why = " ".join(str(e).split())[:300]
         raise InputError(f"no model {model!r}: no such folder here, and the Hugging Face hub says: {why}") from e
