@@ -6,10 +6,11 @@
 __all__ = ['PARTS', 'GIB', 'ASIDE', 'Part', 'Forecast', 'in_gib', 'Accounts', 'Repeated', 'sizes', 'shadow', 'made', 'parted',
            'forecast', 'run_on_shapes', 'summed']
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #15816652
+# %% ../../nbs/forecasting/20_forecast.ipynb #491fca08
 import html
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,7 +220,7 @@ def parted(mix: Any) -> tuple[Mix, tuple[str, ...]]:  # what can be forecast, an
     left = [p for p in asked.parts if p.cls.name not in ASIDE]
     return Mix([p.cls(**p.options.model_dump()) for p in left]), tuple(ASIDE[n] for n in asked.names if n in ASIDE)
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #a3a9249f
+# %% ../../nbs/forecasting/20_forecast.ipynb #cb91bca9
 def forecast(
     model: str = "motiondit",  # or i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, a name on the hub
     size: str | tuple[int, int] | None = None,  # (width, height), or "832x480"; None: the model's own
@@ -267,7 +268,11 @@ def run_on_shapes(
     watch = Watch([probe])
     added = [p.cls(**p.options.model_dump()) for p in mix.parts]
     repeated = Repeated(after=2 if added else 1)
-    with mode, torch.inference_mode(), pipe.using([*added, repeated]), pipe.making(run, [watch]):
+    with ExitStack() as inside:
+        inside.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # whoever copies a fake is told that it has no address
+        for entered in (mode, torch.inference_mode(), pipe.using([*added, repeated]), pipe.making(run, [watch])):
+            inside.enter_context(entered)
         run_stages(run, watches=[watch])
         if watch.trace.problems:
             raise InputError(f"no forecast: {'; '.join(watch.trace.problems.values())}")
