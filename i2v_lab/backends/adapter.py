@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #d8043260
+# %% ../../nbs/backends/10_adapter.ipynb #25256dff
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -117,6 +117,7 @@ class DiffusersPipeline(Pipeline):
     denoisers: ClassVar[tuple[str, ...]] = ("transformer",)  # components that predict
     multiple: ClassVar[int] = 16  # pixels: a side of the canvas is so many times something
     full_size: ClassVar[tuple[int, int]] = (480, 832)  # (height, width) that the real weights were trained for
+    one_size: ClassVar[bool] = False  # whether the weights draw on no canvas but `own_size`
     own_defaults: ClassVar[dict[str, Any]] = {}
     condition_attention: ClassVar[str] = r"attn2$"  # names of modules that read the condition and nothing else
     reads_words: ClassVar[bool] = True
@@ -132,7 +133,12 @@ class DiffusersPipeline(Pipeline):
     ):
         self.parts, self.on = parts, torch.device(device)
         self.multiple = self.grain()
-        self.size = self.checked(size or self.full_size, self.multiple)
+        self.size = self.checked(size or self.own_size(), self.multiple)
+        if self.one_size and self.size != self.own_size():
+            (high, wide), own = self.size, self.own_size()
+            raise InputError(
+                f"these weights draw {own[1]}x{own[0]} (width x height) and nothing else, got {wide}x{high}"
+            )
         self.dtype = self.denoiser.dtype  # of most of it: diffusers keeps some parts in float32
         self.precision_name = dtype_name(self.dtype)
         self.defaults = {"num_inference_steps": 50, "num_frames": 16, "cfg_scale": 5.0, "fps": 8.0} | self.own_defaults
@@ -177,6 +183,10 @@ class DiffusersPipeline(Pipeline):
         if not self.settled and not any(getattr(e, "moves_weights", False) for e in self.extensions):
             self.parts.to(self.on)
             self.settled = True
+
+    def own_size(self) -> tuple[int, int]:  # (height, width)
+        "The canvas of these weights, where none is asked for."
+        return type(self).full_size
 
     def canvas(self, image: np.ndarray) -> tuple[int, int]:  # uint8 `[H,W,3]` to (height, width)
         "What a clip of this picture is drawn on."
@@ -228,7 +238,7 @@ def word_ids(
     ids, mask = (torch.tensor([list(said[k])], device=self.on) for k in ("input_ids", "attention_mask"))
     return ids, mask
 
-# %% ../../nbs/backends/10_adapter.ipynb #4ead39b7
+# %% ../../nbs/backends/10_adapter.ipynb #58450128
 @patch
 def draws(
     self: DiffusersPipeline,
@@ -251,6 +261,17 @@ def starting_noise(self: DiffusersPipeline, shape: tuple[int, ...], seed: int) -
 
 
 @patch
+def after_first(
+    self: DiffusersPipeline,
+    shape: tuple[int, ...],  # of the latents, `[1,T,C,h,w]`
+    seed: int,
+    own_order: str = "b c t h w",
+) -> Tensor:  # `[1,T,C,h,w]`
+    "The noise of families that draw one latent frame for the picture before it."
+    return self.draws(shape, seed, (1, shape[2], 1, *shape[3:]), own_order)[1]
+
+
+@patch
 def seed_now(self: DiffusersPipeline) -> int:
     "The seed of the clip that is being made; 0 between clips."
     return self.request.seed if self.request else 0
@@ -267,11 +288,31 @@ def fps_now(self: DiffusersPipeline) -> int:
     "Frames per second of the clip that is being made, for families that were told in training."
     return round(self.request.fps if self.request else self.defaults["fps"])
 
-# %% ../../nbs/backends/10_adapter.ipynb #88d204b5
+# %% ../../nbs/backends/10_adapter.ipynb #46666551
+@patch
+def as_frame(self: DiffusersPipeline, image: np.ndarray) -> ImageTokens:
+    "A picture as a video VAE reads it; the tokens are the cells of its latents."
+    canvas, vae = self.canvas(image), self.parts.vae
+    drawn = self.prepared(image, canvas)[1].to(self.on, vae.dtype)
+    latents = vae.encode(drawn[:, :, None]).latent_dist
+    extra = dict(canvas=canvas, mean=latents.mean, std=latents.std)
+    tokens = rearrange(latents.mean[:, :, 0], "b c h w -> b (h w) c")
+    return ImageTokens(tokens, tuple(latents.mean.shape[-2:]), image.shape[:2], extra=extra)
+
+
+@patch
+def first_frame(self: DiffusersPipeline, image_tokens: ImageTokens) -> Tensor:  # `[1,C,1,h,w]`, in the VAE's scale
+    "The picture's latents, drawn for the clip that is being made; see `as_frame`."
+    mean, std = image_tokens.extra["mean"], image_tokens.extra["std"]
+    noise, _ = self.draws((1,) * 5, self.seed_now(), first=mean.shape)
+    return mean + std * noise.to(mean)
+
+# %% ../../nbs/backends/10_adapter.ipynb #9a2dc155
 @patch
 def packing(self: DiffusersPipeline) -> tuple[int, int]:  # frames in a latent frame, pixels in a latent cell
     "How much a VAE packs together."
-    return getattr(self.parts, "vae_scale_factor_temporal", 1), getattr(self.parts, "vae_scale_factor", 8)
+    cell = getattr(self.parts, "vae_scale_factor_spatial", None) or getattr(self.parts, "vae_scale_factor", 8)
+    return getattr(self.parts, "vae_scale_factor_temporal", 1), cell
 
 
 @patch

@@ -27,12 +27,14 @@ from ..core.errors import InputError
 from ..core.files import sha256_of
 from ..pipeline.devices import choose_device, choose_dtype
 
-# %% ../../nbs/backends/60_loading.ipynb #5a191853
+# %% ../../nbs/backends/60_loading.ipynb #cd3a0b99
 FAMILIES: dict[str, type[DiffusersPipeline]] = {f.family: f for f in (I2VGenXL, SVD, Wan, LTX)}
 
 
 def register_family(cls: type[DiffusersPipeline]) -> type[DiffusersPipeline]:  # itself: usable as a decorator
     "Make a family known."
+    if missing := sorted(cls.__abstractmethods__):
+        raise InputError(f"{cls.__name__} cannot be a family yet: it lacks {', '.join(missing)}")
     FAMILIES[cls.family] = cls
     return cls
 

@@ -18,7 +18,7 @@ from .adapter import DiffusersPipeline, guide
 from ..core.errors import InputError
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/50_ltx.ipynb #3d4a6138
+# %% ../../nbs/backends/50_ltx.ipynb #42aa6a74
 WORDS_READ = 128  # tokens
 
 
@@ -41,20 +41,11 @@ class LTX(DiffusersPipeline):
         return self.parts.text_encoder(ids)[0].to(self.dtype), mask.bool()
 
     def encode_image(self, image: np.ndarray) -> ImageTokens:
-        canvas, vae = self.canvas(image), self.parts.vae
-        drawn = self.prepared(image, canvas)[1].to(self.on, vae.dtype)
-        latents = vae.encode(drawn[:, :, None]).latent_dist
-        extra = dict(canvas=canvas, mean=latents.mean, std=latents.std)
-        tokens = rearrange(latents.mean[:, :, 0], "b c h w -> b (h w) c")
-        return ImageTokens(tokens, tuple(latents.mean.shape[-2:]), image.shape[:2], extra=extra)
+        return self.as_frame(image)
 
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
-        text, e = self.said(text_tokens), image_tokens.extra
-        noise, _ = self.draws((1, 1, 1, 1, 1), self.seed_now(), first=e["mean"].shape)
-        first = self.parts._normalize_latents(
-            (e["mean"] + e["std"] * noise.to(e["mean"])).float(), *self.latent_statistics
-        )
-        extra = dict(first=first)
+        text, drawn = self.said(text_tokens), self.first_frame(image_tokens).float()
+        extra = dict(first=self.parts._normalize_latents(drawn, *self.latent_statistics))
         blind = Conditioning(text.extra["without"], text.extra["without_mask"], extra=extra)
         return Conditioning(text.tokens, text.mask, blind, self.defaults["cfg_scale"], extra)
 
@@ -98,8 +89,7 @@ class LTX(DiffusersPipeline):
         return torch.cat([(latents[:, :1] - first) / self.sigma(t), out[:, 1:]], 1)
 
     def starting_noise(self, shape: tuple[int, ...], seed: int) -> Tensor:
-        first = (1, shape[2], 1, *shape[3:])
-        return self.draws(shape, seed, first=first)[1]
+        return self.after_first(shape, seed)
 
     def frames(self, latents: Tensor) -> Tensor:
         vae, x = self.parts.vae, rearrange(latents, "b t c h w -> b c t h w")
