@@ -128,7 +128,7 @@ def _wrong(mix: Mix, frames: dict[frozenset, list[np.ndarray]]) -> str:  # empty
             return f"{part.cls.name} is exact, so the frames of [{others}] were expected, they differ by up to {gap}"
     return ""
 
-# %% ../../nbs/extensions/80_compatibility.ipynb #6a91c751
+# %% ../../nbs/extensions/80_compatibility.ipynb #3d52ceb8
 def compatibility(
     pipe: Pipeline | None = None,  # None: the tiny one
     names: Iterable[str] | None = None,  # None: every extension that works
@@ -202,7 +202,7 @@ def _row(
         status == "failed" or bool(left) or (status == "ok" and reason) or (status == "refused" and len(chosen) > 1)
     )
     gap = _gap(frames[frozenset(chosen)], frames[frozenset()]) if frozenset(chosen) in frames else 0
-    if failed:
+    if failed and chosen:  # the bare pipeline's are what all others are compared with
         frames.pop(frozenset(chosen), None)
     return Row(
         tuple(mix.names),
