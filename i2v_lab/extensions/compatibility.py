@@ -205,7 +205,7 @@ def _row(
         status == "failed" or bool(left) or (status == "ok" and reason) or (status == "refused" and len(chosen) > 1)
     )
     gap = _gap(frames[frozenset(chosen)], frames[frozenset()]) if frozenset(chosen) in frames else 0
-    if failed:
+    if failed and chosen:  # the bare pipeline's are what all others are compared with
         frames.pop(frozenset(chosen), None)
     return Row(
         tuple(mix.names),

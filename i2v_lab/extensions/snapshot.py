@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from ..pipeline.networks import modules_of
 from ..pipeline.pipeline import Pipeline
 
-# %% ../../nbs/extensions/62_snapshot.ipynb #0c15e915
+# %% ../../nbs/extensions/62_snapshot.ipynb #3f5273be
 _UNWATCHED = {"_lock", "__slotnames__", "_abc_impl", "__abstractmethods__"}
+_PLAIN = (bool, int, float, str, tuple, torch.Size, type(None))
 
 
 def _same_value(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and isinstance(a, (bool, int, float, str, tuple, torch.Size)) and a == b)
+    if type(a) is list and type(b) is list:
+        return len(a) == len(b) and all(x is y or (isinstance(x, _PLAIN) and _same_value(x, y)) for x, y in zip(a, b))
+    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
 
 
 def same_tensor(now: Tensor, then: Tensor) -> bool:

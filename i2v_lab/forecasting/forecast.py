@@ -127,9 +127,9 @@ def in_gib(nbytes: float) -> str:
     "Bytes as people say them."
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= 0.1 * GIB else f"{nbytes / 2**20:.1f} MiB"
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #aeb9f5c2
+# %% ../../nbs/forecasting/20_forecast.ipynb #a0d72a12
 class Accounts(Probe):
-    "What every stage would take."
+    "What every stage would take; the account is kept for the whole run, so that what is given back is given back."
 
     name = "accounts"
 
@@ -137,17 +137,24 @@ class Accounts(Probe):
         self.device, self.used = device, []
 
     def begin(self, run: Run) -> None:
-        self.pipe, self.used = run.target, []
+        self.pipe, self.used, self.open = run.target, [], ExitStack()
+        self.weights = sizes(self.pipe)
+        self.account = self.open.enter_context(Account(self.device))
+
+    def end(self, run: Run) -> None:
+        self.open.close()
 
     @contextmanager
     def around(self, stage: str, step: int) -> Iterator[None]:
-        with Account(self.device) as account, numpy_memory() as arrays:
+        ledger = self.account.ledger
+        ledger.peak, held, flops = ledger.level, ledger.level, ledger.flops
+        with numpy_memory() as arrays:
             yield
-        weights = sizes(self.pipe)
+        weights = self.weights
         for extension in self.pipe.extensions:
             weights = extension.resident(stage, weights)
         arrays = arrays.peak_bytes if stage == "decode" and not isinstance(self.pipe, DiffusersPipeline) else 0
-        self.used.append((stage, account, sum(weights.values()), arrays))
+        self.used.append((stage, sum(weights.values()), ledger.peak + arrays, held, ledger.flops - flops))
 
 
 class Repeated(Extension):
@@ -281,12 +288,10 @@ def run_on_shapes(
 
 def summed(accounts: Accounts, repeated: int) -> dict[str, Part]:
     "Accounts of stages to parts."
-    held, parts = 0, {}
+    parts = {}
     rows = {name: [] for name in PARTS}
-    for stage, account, weights, arrays in accounts.used:
-        name = next(n for n, stages in PARTS.items() if stage in stages)
-        rows[name].append((weights, held + account.peak_bytes + arrays, held, account.flops))
-        held += max(0, account.kept_bytes)
+    for stage, *row in accounts.used:
+        rows[next(n for n, stages in PARTS.items() if stage in stages)].append(row)
     for name, seen in rows.items():
         weights, activations, before, _ = max(seen, key=lambda row: row[0] + row[1])
         flops = sum(row[3] for row in seen)
