@@ -18,9 +18,10 @@ import i2v_lab
 from i2v_lab.core.clip import Clip
 from i2v_lab.core.errors import InputError
 from i2v_lab.pipeline.mix import Mix
+from i2v_lab.pipeline.stages import Stopped
 from i2v_lab.views import gallery as gallery_module
 from i2v_lab.views.gallery import Gallery, item_of, thumbnail_of
-from i2v_lab.views.needs import WAITING, Needs, PutOff, Wanted, forecast_of, hushed, wanted_of
+from i2v_lab.views.needs import WAITING, Needs, Reason, Wanted, forecast_of, hushed, wanted_of
 from i2v_lab.views.panel import Lab
 from i2v_lab.views.player import Player
 from i2v_lab.views.shell import Shell
@@ -338,17 +339,18 @@ def test_no_forecast_while_a_clip_is_made():
 
     def make(wanted, stop):
         began.append(busy.is_set())
-        until(lambda: stop() or len(began) > 1)
-        if stop():
-            ended.append("put off")
-            raise PutOff
+        until(lambda: stop.is_set() or len(began) > 1)
+        if stop.is_set():
+            ended.append("stopped")
+            raise Stopped(0, 0)
         return part()
 
     needs = Needs(busy.is_set, make, seconds=0.05)
     needs.ask(SOME)
     until(lambda: began)
     busy.set()
-    until(lambda: ended)
+    needs.make_room()
+    assert ended
     time.sleep(0.3)
     assert began == [False] and needs.widget.value == WAITING
     busy.clear()
@@ -463,16 +465,15 @@ def test_a_pipeline_that_settings_name(panel, other, monkeypatch):
 
 
 def test_a_forecast_can_be_broken_off_and_made_again(other):
-    """The brake changes no number, and leaves nothing behind."""
+    """To look at a stop changes no number, and leaves nothing behind."""
     from i2v_lab.forecasting.forecast import forecast
 
     picture, asked = frames(1)[0], dict(num_frames=5, cfg_scale=3.0, mix=["kv_cache"])
     wanted = wanted_of(other, asked, picture)
     begin = time.monotonic()
-    with pytest.raises(PutOff):
-        forecast_of(wanted, lambda: time.monotonic() - begin > 0.5)
-    assert time.monotonic() - begin < 2
-    made = forecast_of(wanted)
+    with pytest.raises(Stopped):
+        forecast_of(wanted, Reason(lambda: time.monotonic() - begin > 1))
+    made = forecast_of(wanted, Reason(lambda: False))
     with hushed():
         plain = forecast(wanted.model, (128, 64), 5, ["kv_cache"], wanted.dtype, cfg_scale=2.0, device="cpu")
     assert made.parts == plain.parts and made.size == (128, 64)

@@ -401,7 +401,7 @@ def ready(self: Lab) -> Pipeline:
             raise InputError(self.failure or "the model could not be loaded")
     return self.pipe
 
-# %% ../../nbs/views/30_panel.ipynb #ee9fa8c3
+# %% ../../nbs/views/30_panel.ipynb #673a66cc
 @patch
 def work(self: Lab, now: Running) -> None:
     "One run, in the job's thread."
@@ -425,6 +425,7 @@ def make(self: Lab, now: Running) -> str:  # the status
     "Make the clip, and say how it ended."
     try:
         pipe = self.ready()
+        self.needs.make_room()
         now.start = time.perf_counter()
         pipe.use(now.asked["mix"])
         self.controls.mix.show_attached(pipe.mix.names)
