@@ -6,13 +6,12 @@
 __all__ = ['WAITING', 'Wanted', 'wanted_of', 'memory_of', 'hushed', 'forecast_of', 'quiet_line', 'size_of', 'bar_of', 'told',
            'Reason', 'Needs']
 
-# %% ../../nbs/views/26_needs.ipynb #e125fe89
+# %% ../../nbs/views/26_needs.ipynb #72c50889
 import atexit
 import html
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,14 +77,13 @@ def memory_of(device: str) -> int | None:  # bytes; None: the system does not sa
     except (AttributeError, ValueError, OSError):  # not on Windows
         return None
 
-# %% ../../nbs/views/26_needs.ipynb #51a0e107
+# %% ../../nbs/views/26_needs.ipynb #d0d20cb0
 @contextmanager
 def hushed() -> Iterator[None]:
     "Keep the libraries quiet in this thread."
     mine = threading.get_ident()
     other = lambda record: record.thread != mine
     handlers = [h for name in ("diffusers", "transformers") for h in logging.getLogger(name).handlers]
-    warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # where a cache copies one
     for handler in handlers:
         handler.addFilter(other)
     try:
