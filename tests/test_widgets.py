@@ -359,6 +359,27 @@ def test_no_forecast_while_a_clip_is_made():
     needs.close()
 
 
+def test_an_answer_that_comes_too_late_is_kept_and_not_shown():
+    go, began, seen = threading.Event(), [], []
+
+    def make(wanted, stop):  # one that cannot be stopped
+        began.append(wanted.frames)
+        go.wait(10)
+        return part(decode=wanted.frames * 2**30)
+
+    needs = Needs(make=make, seconds=0.02)
+    needs.widget.observe(lambda change: seen.append(change["new"]), "value")
+    needs.ask(replace(SOME, frames=2))
+    until(lambda: began)
+    needs.ask(replace(SOME, frames=3))
+    go.set()
+    until(lambda: needs.widget.value != WAITING)
+    assert began == [2, 3] and not any("needs 3.00 GiB" in value for value in seen)
+    needs.ask(replace(SOME, frames=2))
+    assert "needs 3.00 GiB" in needs.widget.value and began == [2, 3]
+    needs.close()
+
+
 # ---- a model of another family
 
 
@@ -454,7 +475,7 @@ def test_a_pipeline_that_settings_name(panel, other, monkeypatch):
     monkeypatch.setattr("i2v_lab.views.panel.load_pipeline", lambda: ready.wait(10) and other)
     late = Lab()
     late.needs.make = lambda wanted, stop: part()
-    assert late.needs.widget.value == ""
+    assert late.needs.widget.value == WAITING
     late.controls.steps.value = 5
     ready.set()
     late.loading.join()

@@ -375,7 +375,7 @@ def ask_to_stop(self: Lab) -> None:
         self.stop.disabled = True
         self.inform("stopping after this step")
 
-# %% ../../nbs/views/30_panel.ipynb #239633a4
+# %% ../../nbs/views/30_panel.ipynb #83a55bd4
 @patch
 def load(self: Lab) -> None:
     "Load the pipeline, once."
@@ -385,6 +385,7 @@ def load(self: Lab) -> None:
         self.fit()
     except Exception as e:  # a thread's exception would vanish
         self.failure = str(e) if isinstance(e, InputError) else f"{type(e).__name__}: {e}"
+        self.needs.ask(None)
         self.complain(self.failure)
 
 
