@@ -1,7 +1,11 @@
-"""The player, the gallery and the shell from Python's side: traits, messages, threads. No browser."""
+"""The player, the gallery, the shell, the forecast and the panel from Python's side: traits, messages, threads. No browser."""
 
+import html
+import logging
 import re
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,12 @@ from PIL import Image
 import i2v_lab
 from i2v_lab.core.clip import Clip
 from i2v_lab.core.errors import InputError
+from i2v_lab.pipeline.mix import Mix
+from i2v_lab.pipeline.stages import Stopped
 from i2v_lab.views import gallery as gallery_module
 from i2v_lab.views.gallery import Gallery, item_of, thumbnail_of
+from i2v_lab.views.needs import WAITING, Needs, Reason, Wanted, forecast_of, hushed, wanted_of
+from i2v_lab.views.panel import Lab
 from i2v_lab.views.player import Player
 from i2v_lab.views.shell import Shell
 
@@ -250,3 +258,269 @@ def test_each_message_has_its_own_number(monkeypatch):
     for name in ("", "a/b.txt", "..\\b.txt"):
         with pytest.raises(InputError, match="without a folder"):
             shell.download(name, b"")
+
+
+# ---- what a run would need
+
+
+SOME = Wanted("motiondit", (96, 64), 8, True, (), "fp32", "cpu", Mix(None))
+
+
+def part(**kinds):
+    """A forecast of some bytes in every part."""
+    from i2v_lab.forecasting.forecast import Forecast, Part
+
+    parts = {name: Part(2**30, kinds.get(name, 2**30), 0, 0) for name in ("text", "image", "denoise", "decode")}
+    return Forecast("motiondit", (96, 64), 8, 12, (), "fp32", "cpu", parts, {})
+
+
+def until(question, seconds: float = 10.0) -> None:
+    """Wait for a yes."""
+    end = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def asking():
+    """A bar whose forecasts are made by the test: what was asked, and the bar."""
+    made = []
+
+    def make(wanted, stop):
+        made.append(wanted.frames)
+        if wanted.frames == 13:
+            raise ValueError("thirteen")
+        return part(decode=wanted.frames * 2**30)
+
+    needs = Needs(make=make, seconds=0.1)
+    yield made, needs
+    needs.close()
+
+
+def test_only_the_last_of_many_changes_is_forecast(asking):
+    made, needs = asking
+    start = time.monotonic()
+    for frames_ in (2, 3, 4, 5):
+        needs.ask(replace(SOME, frames=frames_))
+        time.sleep(0.02)
+    assert time.monotonic() - start < 0.5 and needs.widget.value == WAITING and not made
+    until(lambda: needs.widget.value != WAITING)
+    assert made == [5] and "needs 6.00 GiB (in decode); " in needs.widget.value
+
+
+def test_the_same_values_are_forecast_once(asking):
+    made, needs = asking
+    for frames_ in (2, 3):
+        needs.ask(replace(SOME, frames=frames_))
+        until(lambda: needs.widget.value != WAITING)
+    needs.ask(replace(SOME, frames=2, mix=Mix(None)))
+    assert "needs 3.00 GiB" in needs.widget.value and made == [2, 3]
+    needs.ask(None)
+    assert needs.widget.value == ""
+    needs.ask(replace(SOME, frames=3))
+    assert "needs 4.00 GiB" in needs.widget.value and made == [2, 3]
+
+
+def test_a_forecast_that_fails_is_a_quiet_line(asking):
+    made, needs = asking
+    needs.ask(replace(SOME, frames=13))
+    until(lambda: needs.widget.value != WAITING)
+    assert "no forecast: ValueError: thirteen" in needs.widget.value and "i2v-bad" not in needs.widget.value
+    needs.ask(replace(SOME, frames=4))
+    until(lambda: "needs 5.00 GiB" in needs.widget.value)
+    needs.ask(replace(SOME, frames=13))
+    assert "thirteen" in needs.widget.value and made == [13, 4]
+
+
+def test_no_forecast_while_a_clip_is_made():
+    """One that is on its way is broken off; it is made when the clip is finished."""
+    busy, began, ended = threading.Event(), [], []
+
+    def make(wanted, stop):
+        began.append(busy.is_set())
+        until(lambda: stop.is_set() or len(began) > 1)
+        if stop.is_set():
+            ended.append("stopped")
+            raise Stopped(0, 0)
+        return part()
+
+    needs = Needs(busy.is_set, make, seconds=0.05)
+    needs.ask(SOME)
+    until(lambda: began)
+    busy.set()
+    needs.make_room()
+    assert ended
+    time.sleep(0.3)
+    assert began == [False] and needs.widget.value == WAITING
+    busy.clear()
+    until(lambda: needs.widget.value != WAITING)
+    assert began == [False, False] and "needs 2.00 GiB" in needs.widget.value
+    needs.close()
+
+
+def test_an_answer_that_comes_too_late_is_kept_and_not_shown():
+    go, began, seen = threading.Event(), [], []
+
+    def make(wanted, stop):  # one that cannot be stopped
+        began.append(wanted.frames)
+        go.wait(10)
+        return part(decode=wanted.frames * 2**30)
+
+    needs = Needs(make=make, seconds=0.02)
+    needs.widget.observe(lambda change: seen.append(change["new"]), "value")
+    needs.ask(replace(SOME, frames=2))
+    until(lambda: began)
+    needs.ask(replace(SOME, frames=3))
+    go.set()
+    until(lambda: needs.widget.value != WAITING)
+    assert began == [2, 3] and not any("needs 3.00 GiB" in value for value in seen)
+    needs.ask(replace(SOME, frames=2))
+    assert "needs 3.00 GiB" in needs.widget.value and began == [2, 3]
+    needs.close()
+
+
+# ---- a model of another family
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A tiny checkpoint of a family that reads no words, on a canvas of its own."""
+    from i2v_lab.backends.tiny import tiny_checkpoint
+
+    return i2v_lab.load_pipeline(
+        "diffusers",
+        model=str(tiny_checkpoint("svd", tmp_path_factory.mktemp("svd") / "svd")),
+        size="128x64",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def panel(other):
+    """The panel with it; forecasts are numbers."""
+    panel = Lab(other)
+    panel.needs.make = lambda wanted, stop: part()
+    panel.controls.use(frames(1, 90, 96)[0], "mine")
+    panel.controls.steps.value, panel.controls.frames.value = 3, 5
+    yield panel
+    panel.needs.close()
+
+
+def shown(panel) -> list[tuple]:
+    return [(lane["name"], len(lane["frames"]), lane["width"], lane["height"]) for lane in panel.player.lanes]
+
+
+def test_the_panel_takes_a_diffusers_pipeline(panel, other):
+    c = panel.controls
+    assert (c.guidance.value, c.guidance.max) == (3.0, 8) and c.frames.max == 64
+    assert "reads no words" in c.unread.value
+    panel.run(block=True)
+    assert panel.status.value == "done", panel.status.value
+    assert panel.clip.frames.shape == (5, 64, 128, 3) and shown(panel) == [("clip", 5, 128, 64)]
+    assert "the prompt was not used" in panel.clip.settings["note"] and "the prompt was not used" in panel.note.value
+    assert "understood" not in panel.note.value and panel.trace.problems == {}
+    for view in (panel.patches, panel.attention, panel.actions, panel.memory, panel.motion):
+        assert view.data, view
+    assert panel.history.records[0].lane("A")["width"] == 128
+    until(lambda: "needs 2.00 GiB (in text); this machine has" in panel.needs.widget.value)
+    assert f"lab.load_pipeline('diffusers', model={other.about['model']!r}, size='128x64')" in panel.python
+    compile(panel.python, "call", "exec")
+
+
+def test_stop_mix_and_history_of_a_diffusers_pipeline(panel):
+    panel.controls.mix.switch(["kv_cache", "step_cache"])
+    panel.run(block=True)
+    assert panel.status.value == "done" and sorted(panel.clip.settings["mix"]) == ["kv_cache", "step_cache"]
+    panel.controls.mix.switch([])
+    panel.controls.steps.value = 60
+    panel.run()
+    until(lambda: panel.run_now is None or panel.run_now.step >= 2)
+    panel.stop.click()
+    before = panel.run_now.step
+    panel.job.thread.join(20)
+    assert panel.status.value == "stopped" and panel.clip is None
+    assert shown(panel) == [("preview", 5, 128, 64)]
+    stopped = panel.history.records[-1]
+    assert int(re.search(r"\d+", stopped.status)[0]) <= before + 1 and stopped.frames
+    panel.restore(panel.history.records[0])
+    assert sorted(panel.controls.mix.value) == ["kv_cache", "step_cache"] and shown(panel) == [("clip", 5, 128, 64)]
+
+
+def test_the_panel_asks_for_what_changes_the_memory(panel):
+    """And for nothing else; while a clip is made it waits."""
+    asked = []
+    panel.needs.make = lambda wanted, stop: asked.append(wanted) or part()
+    panel.needs.seconds = 0.02
+    panel.controls.frames.value = 6
+    until(lambda: asked)
+    for change in (dict(seed=3), dict(steps=9), dict(guidance=7.0)):
+        for name, value in change.items():
+            getattr(panel.controls, name).value = value
+    panel.controls.prompt.value = "it runs"
+    time.sleep(0.2)
+    assert len(asked) == 1 and asked[0].size == (128, 64)
+    with_clip = panel.job.claim("a clip is being made")
+    panel.controls.guidance.value = 1.0
+    time.sleep(0.2)
+    assert with_clip and len(asked) == 1 and panel.needs.widget.value == WAITING
+    panel.job.lock.release()
+    until(lambda: len(asked) == 2)
+    assert [w.guided for w in asked] == [True, False]
+
+
+def test_a_pipeline_that_settings_name(panel, other, monkeypatch):
+    """Its numbers come with it, when it is loaded; what a user has set stays."""
+    ready = threading.Event()
+    monkeypatch.setattr("i2v_lab.views.panel.load_pipeline", lambda: ready.wait(10) and other)
+    late = Lab()
+    late.needs.make = lambda wanted, stop: part()
+    assert late.needs.widget.value == WAITING
+    late.controls.steps.value = 5
+    ready.set()
+    late.loading.join()
+    c = late.controls
+    assert [c.steps.value, c.frames.value, c.guidance.value] == [5, 14, 3.0] and "reads no words" in c.unread.value
+    assert "size='128x64'" in late.python
+    late.needs.close()
+
+
+def test_a_forecast_can_be_broken_off_and_made_again(other):
+    """To look at a stop changes no number, and leaves nothing behind."""
+    from i2v_lab.forecasting.forecast import forecast
+
+    picture, asked = frames(1)[0], dict(num_frames=5, cfg_scale=3.0, mix=["kv_cache"])
+    wanted = wanted_of(other, asked, picture)
+    begin = time.monotonic()
+    with pytest.raises(Stopped):
+        forecast_of(wanted, Reason(lambda: time.monotonic() - begin > 1))
+    made = forecast_of(wanted, Reason(lambda: False))
+    with hushed():
+        plain = forecast(wanted.model, (128, 64), 5, ["kv_cache"], wanted.dtype, cfg_scale=2.0, device="cpu")
+    assert made.parts == plain.parts and made.size == (128, 64)
+    assert other.generate(picture, "a", num_inference_steps=1, num_frames=3).frames.dtype == np.uint8
+
+
+def test_only_the_thread_of_a_forecast_is_hushed():
+    heard = []
+    log, ear = logging.getLogger("diffusers"), logging.Handler()
+    ear.emit = lambda record: heard.append(record.getMessage())
+    log.addHandler(ear)
+    try:
+        with hushed():
+            log.error("of the forecast")
+            thread = threading.Thread(target=log.error, args=("of a cell",))
+            thread.start()
+            thread.join()
+        log.error("after it")
+    finally:
+        log.removeHandler(ear)
+    assert heard == ["of a cell", "after it"]
+
+
+def test_a_bar_says_it_without_colour():
+    from i2v_lab.views.needs import told
+
+    said = html.unescape(told(part(decode=7 * 2**30), 4 * 2**30, machine=False))
+    assert "too much: your device has 4.00 GiB" in said and "decode 8.0 GiB" in said
+    assert said.count("i2v-needs-row") == 4 and said.count("i2v-needs-most") == 1 and "role='img'" in said

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'GIB', 'ASIDE', 'Part', 'Forecast', 'in_gib', 'Accounts', 'Repeated', 'sizes', 'shadow', 'made', 'parted',
-           'forecast', 'run_on_shapes', 'summed']
+           'forecast', 'heed', 'run_on_shapes', 'summed']
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #491fca08
+# %% ../../nbs/forecasting/20_forecast.ipynb #98a96059
 import html
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..pipeline.mix import Mix
 from ..pipeline.networks import networks
 from ..pipeline.pipeline import Pipeline, Request, run_stages
 from ..pipeline.probe import Probe, Run, Watch
+from ..pipeline.stages import StopLike, Stopped
 from ..probes.memory import numpy_memory
 
 # %% ../../nbs/forecasting/20_forecast.ipynb #b2d31751
@@ -189,7 +190,7 @@ def sizes(pipe: Pipeline) -> dict[str, int]:  # bytes by place
         out[place] = sum(t.numel() * t.element_size() for t in tensors.values())
     return out
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #eda2ca54
+# %% ../../nbs/forecasting/20_forecast.ipynb #ffa1a7ee
 def shadow(
     model: str,
     size: tuple[int, int] | None,  # (height, width)
@@ -207,7 +208,10 @@ def shadow(
     if model == "motiondit":
         vars(pipe)["make_scheduler"] = lambda steps, shape=None: made(Steps(), steps)
     else:
-        vars(pipe)["prepared"] = unset_fake_temporarily()(pipe.prepared)
+        real = unset_fake_temporarily()(pipe.prepared)  # numpy and PIL know no fakes
+        vars(pipe)["prepared"] = lambda *given: tuple(
+            x if x is None else mode.from_tensor(x).clone() for x in real(*given)
+        )
     vars(pipe)["to_numpy"] = lambda x: np.zeros(tuple(x.shape), np.uint8 if x.dtype == torch.uint8 else np.float32)
     return pipe
 
@@ -227,7 +231,7 @@ def parted(mix: Any) -> tuple[Mix, tuple[str, ...]]:  # what can be forecast, an
     left = [p for p in asked.parts if p.cls.name not in ASIDE]
     return Mix([p.cls(**p.options.model_dump()) for p in left]), tuple(ASIDE[n] for n in asked.names if n in ASIDE)
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #cb91bca9
+# %% ../../nbs/forecasting/20_forecast.ipynb #c8b40dde
 def forecast(
     model: str = "motiondit",  # or i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, a name on the hub
     size: str | tuple[int, int] | None = None,  # (width, height), or "832x480"; None: the model's own
@@ -238,6 +242,7 @@ def forecast(
     steps: int | None = None,  # None: the model's own
     cfg_scale: float | None = None,  # None: the model's own; 1: no second pass
     device: str = "auto",  # cpu, cuda: whose kernels; auto: a GPU's, for the shipped model what is here
+    stop: StopLike | None = None,  # looked at before each part of each network; set: `Stopped` is raised
 ) -> Forecast:
     "What a clip would need."
     device = (
@@ -249,6 +254,8 @@ def forecast(
     canvas = canvas_of(size)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     pipe = shadow(model, canvas, precision, mode)
+    if stop is not None:
+        heed(pipe, stop)
     high, wide = canvas or getattr(pipe, "size", (512, 512))
     given = dict(num_inference_steps=steps, num_frames=frames, cfg_scale=cfg_scale)
     request = Request("a dog runs", **{k: pipe.defaults[k] if v is None else v for k, v in given.items()})
@@ -267,6 +274,17 @@ def forecast(
     )
 
 
+def heed(pipe: Pipeline, stop: StopLike) -> None:
+    "Have every part of the networks look at `stop`."
+
+    def look(*_):
+        if stop.is_set():
+            raise Stopped(0, 0)
+
+    for part in {m for network in networks(pipe).values() for m in network.modules()}:
+        part.register_forward_pre_hook(look)
+
+
 def run_on_shapes(
     pipe: Pipeline, mix: Mix, request: Request, picture: np.ndarray, device: str, mode: FakeTensorMode
 ) -> tuple[Accounts, int]:  # what every stage took, and how many steps were repeated
@@ -275,11 +293,9 @@ def run_on_shapes(
     watch = Watch([probe])
     added = [p.cls(**p.options.model_dump()) for p in mix.parts]
     repeated = Repeated(after=2 if added else 1)
-    with ExitStack() as inside:
-        inside.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # whoever copies a fake is told that it has no address
-        for entered in (mode, torch.inference_mode(), pipe.using([*added, repeated]), pipe.making(run, [watch])):
-            inside.enter_context(entered)
+    # Whoever copies a fake is told that it has no address. Not `catch_warnings`, which is for all threads at once.
+    warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+    with mode, torch.inference_mode(), pipe.using([*added, repeated]), pipe.making(run, [watch]):
         run_stages(run, watches=[watch])
         if watch.trace.problems:
             raise InputError(f"no forecast: {'; '.join(watch.trace.problems.values())}")

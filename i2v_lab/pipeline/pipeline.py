@@ -75,7 +75,7 @@ def picture_sha256(
     "Name a picture by what is in it."
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #9870f35d
+# %% ../../nbs/pipeline/18_pipeline.ipynb #e585a598
 class Pipeline(ABC):
     "An image-to-video model as five stages; `generate` runs them in order."
 
@@ -83,6 +83,7 @@ class Pipeline(ABC):
     defaults: Mapping[str, Any] = MappingProxyType(dict(num_inference_steps=12, num_frames=16, cfg_scale=2.0, fps=8.0))
     weights_sha256: str | None = None
     precision_name: str = "fp32"  # fp32, bf16, fp16
+    reads_words: bool = True  # False: the prompt changes nothing
     about: Mapping[str, Any] = MappingProxyType({})  # what else a clip should remember of the model; JSON
 
     @abstractmethod
@@ -406,7 +407,7 @@ def subject_found(image_tokens: ImageTokens) -> dict[str, Any]:
     facing = None if image_tokens.facing is None else round(float(image_tokens.facing[0]), 2)
     return dict(found=share >= SUBJECT_SHARE, share=round(share, 4), facing=facing)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #8945d063
+# %% ../../nbs/pipeline/18_pipeline.ipynb #3ab8e606
 @patch
 def describe(
     self: Pipeline,
@@ -449,6 +450,8 @@ def describe(
         asked = Action.parse(out["action"] or out.get("understood", {}).get("action") or Action.STATIC)
         if asked.moves_subject and not out["subject"]["found"]:
             out["note"] = f"nobody who could {asked.value} was found in the picture; the view itself moves instead"
+    if not self.reads_words and request.prompt.strip():
+        out["note"] = "this model reads no words; the prompt was not used"
     return out
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #33b6330e

@@ -19,7 +19,7 @@ from ..core.clip import Clip
 from ..pipeline.probe import Trace
 from .player import Player
 
-# %% ../../nbs/views/28_history.ipynb #710b02db
+# %% ../../nbs/views/28_history.ipynb #009369b1
 @dataclass
 class Record:
     "One run of the session."
@@ -34,6 +34,7 @@ class Record:
     trace: Trace | None = None
     judged: str = ""  # the action that the judge saw
     is_path: bool = False  # whether `source` is one
+    size: tuple[int, int] | None = None  # (height, width) of the clip; None: the picture's
     number: int = 0  # counted from 1
 
     @property
@@ -43,7 +44,7 @@ class Record:
 
     def lane(self, name: str) -> dict[str, Any]:
         "What a player shows."
-        height, width = self.picture.shape[:2]
+        height, width = self.size or self.picture.shape[:2]
         return dict(name=name, frames=self.frames, width=width, height=height)
 
 

@@ -1,5 +1,6 @@
 """The lab in a real JupyterLab: what a user sees and does on the first day."""
 
+import re
 import sys
 import time
 
@@ -29,6 +30,10 @@ def test_the_lab_notebook(open_notebook):
     panel.ask_for("pan to the left")
     panel.make_clip()
     assert panel.player_at("End") != first, "the player still shows the first clip"
+    expect(panel.root.locator(".i2v-needs")).to_contain_text(
+        re.compile(r"needs [\d.]+ [MG]iB \(in \w+\); this machine has|your device has"), timeout=60_000
+    )
+    expect(panel.root.get_by_role("img", name=re.compile("Memory by part: text .* decode"))).to_be_visible()
 
 
 def test_the_status_says_what_was_agreed(panel):
