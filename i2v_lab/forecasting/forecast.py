@@ -6,11 +6,11 @@
 __all__ = ['PARTS', 'GIB', 'ASIDE', 'Part', 'Forecast', 'in_gib', 'Accounts', 'Repeated', 'sizes', 'shadow', 'made', 'parted',
            'forecast', 'heed', 'run_on_shapes', 'summed']
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #98a96059
+# %% ../../nbs/forecasting/20_forecast.ipynb #bf80806c
 import html
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,7 +231,7 @@ def parted(mix: Any) -> tuple[Mix, tuple[str, ...]]:  # what can be forecast, an
     left = [p for p in asked.parts if p.cls.name not in ASIDE]
     return Mix([p.cls(**p.options.model_dump()) for p in left]), tuple(ASIDE[n] for n in asked.names if n in ASIDE)
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #c8b40dde
+# %% ../../nbs/forecasting/20_forecast.ipynb #72aa1f3d
 def forecast(
     model: str = "motiondit",  # or i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, a name on the hub
     size: str | tuple[int, int] | None = None,  # (width, height), or "832x480"; None: the model's own
@@ -292,7 +292,8 @@ def run_on_shapes(
     probe, run = Accounts(device), Run(pipe, picture, request)
     watch = Watch([probe])
     added = [p.cls(**p.options.model_dump()) for p in mix.parts]
-    repeated = Repeated(after=2 if added else 1)
+    wraps = any(type(e).denoise is not Extension.denoise for e in added)  # what it keeps fills in the first step
+    repeated = Repeated(after=2 if wraps else 1)
     # Whoever copies a fake is told that it has no address. Not `catch_warnings`, which is for all threads at once.
     warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
     with mode, torch.inference_mode(), pipe.using([*added, repeated]), pipe.making(run, [watch]):
