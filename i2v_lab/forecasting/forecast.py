@@ -128,7 +128,7 @@ def in_gib(nbytes: float) -> str:
     "Bytes as people say them."
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= 0.1 * GIB else f"{nbytes / 2**20:.1f} MiB"
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #a0d72a12
+# %% ../../nbs/forecasting/20_forecast.ipynb #560ba8d5
 class Accounts(Probe):
     "What every stage would take; the account is kept for the whole run, so that what is given back is given back."
 
@@ -172,9 +172,11 @@ class Repeated(Extension):
     def denoise(self, call_next, latents, t, conditioning):
         self.calls += 1
         if self.calls > self.options.after:
-            return self.answer.clone()
-        self.answer = call_next(latents, t, conditioning)
-        return self.answer
+            shape, dtype = self.kind
+            return latents.new_empty(shape, dtype=dtype)
+        answer = call_next(latents, t, conditioning)
+        self.kind = answer.shape, answer.dtype
+        return answer
 
     @property
     def repeated(self) -> int:
@@ -313,6 +315,9 @@ def summed(accounts: Accounts, repeated: int) -> dict[str, Part]:
         weights, activations, before, _ = max(seen, key=lambda row: row[0] + row[1])
         flops = sum(row[3] for row in seen)
         if name == "denoise":
-            flops += repeated * [row[3] for row in seen if row[3]][-1]  # of the last step that was run
+            own = [(high - held, count) for _, high, held, count in seen if count][-1]  # of the last step that was run
+            flops += repeated * own[1]
+            later = max(held for _, _, held, _ in seen)  # with what the loop keeps of the step before
+            activations, before = max((activations, before), (later + own[0], later))
         parts[name] = Part(weights, activations, before, flops)
     return parts
