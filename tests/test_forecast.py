@@ -1,12 +1,8 @@
 """A forecast, made without weights, against what a clip really takes: memory by part, operations, mixes, bad input."""
 
-import bisect
 import json
-import os
 import subprocess
 import sys
-import time
-from itertools import accumulate
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,13 +16,12 @@ from i2v_lab.extensions.step_cache import is_due
 from i2v_lab.forecasting.forecast import PARTS, Forecast, forecast
 from i2v_lab.pipeline.networks import networks
 from i2v_lab.pipeline.pipeline import Pipeline
-from i2v_lab.probes.memory import MemoryProbe
+from i2v_lab.probes.memory import MemoryProbe, start_lean
 from i2v_lab.study.metrics import count_flops
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler complains that there is no GPU
-
-FAMILIES = {"i2vgen_xl": (256, 192, 4), "svd": (256, 192, 4), "wan": (256, 192, 5), "wan22": (256, 192, 5)}
-FAMILIES |= {"wan22_5b": (256, 192, 5), "ltx": (256, 192, 9)}  # width, height, frames
+FAMILIES = {"i2vgen_xl": (192, 128, 4), "svd": (192, 128, 4), "wan": (192, 128, 5), "wan22": (192, 128, 5)}
+FAMILIES |= {"wan22_5b": (192, 128, 5), "ltx": (192, 128, 9)}  # width, height, frames
+MARK = 1_234_577  # bytes: no tensor here has as many
 WORDS, STEPS = "a dog runs", 3
 
 
@@ -74,19 +69,23 @@ def picture(width: int, height: int) -> np.ndarray:
 
 def measured(pipe: Pipeline, image: np.ndarray, frames: int, mix=None) -> dict[str, int]:  # bytes
     """The highest level of torch's own allocations in each part of a clip, above that at its start."""
-    marks, asked = [], dict(num_frames=frames, num_inference_steps=STEPS)
+    asked, mark = dict(num_frames=frames, num_inference_steps=STEPS), lambda e: stages.append(e.stage) or tick()
+    tick, stages = lambda: torch.empty(MARK, dtype=torch.uint8), []
     pipe.generate(image, WORDS, **asked)  # whatever is made at first
     with pipe.using(mix):
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=False) as seen:
-            pipe.generate(image, WORDS, progress=lambda e: marks.append((time.time_ns(), e.stage)), **asked)
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
-    times, sizes = zip(*sorted((e.start_ns(), e.nbytes()) for e in events))
-    levels, out, since = [0, *accumulate(sizes)], dict.fromkeys(PARTS, 0), 0
-    for when, stage in marks:
-        until = bisect.bisect(times, when)
-        part = next(name for name, stages in PARTS.items() if stage in stages)
-        out[part], since = max(out[part], *levels[since : until + 1]), until
+        stop = start_lean()
+        try:
+            pipe.generate(image, WORDS, progress=mark, **asked)
+        finally:
+            sizes = stop()
+    level, highest, out, done = 0, 0, dict.fromkeys(PARTS, 0), iter(stages)
+    for size in sizes:
+        if size == MARK:  # a stage has ended
+            stage = next(done)
+            part = next(name for name, own in PARTS.items() if stage in own)
+            out[part], highest = max(out[part], highest), level
+        level += size
+        highest = max(highest, level) if abs(size) != MARK else highest
     return out
 
 
@@ -101,9 +100,7 @@ def expect_close(said: Forecast, activations: dict[str, int]) -> None:
 # Memory
 
 
-@pytest.mark.parametrize(
-    ("family", "dtype"), [*((f, "fp32") for f in FAMILIES), ("i2vgen_xl", "bf16"), ("wan", "bf16"), ("ltx", "bf16")]
-)
+@pytest.mark.parametrize(("family", "dtype"), [*((f, "fp32") for f in FAMILIES), ("wan", "bf16"), ("ltx", "bf16")])
 def test_memory_is_what_is_measured(family, dtype, said, pipe_of):
     width, height, frames = FAMILIES[family]
     pipe = pipe_of(family, dtype)
@@ -123,13 +120,13 @@ def test_memory_with_a_cache_is_what_is_measured(family, said, pipe_of):
 
 
 @pytest.mark.parametrize("size", [(320, 240), (512, 512), (1280, 720)])
-def test_memory_of_the_shipped_model_is_what_is_measured(size, shipped_weights):
-    pipe, image = lab.load_pipeline("motiondit", dtype="fp32", device="cpu"), picture(*size)
+def test_memory_of_the_shipped_model_is_what_is_measured(size, pipe):
+    image, dtype = picture(*size), pipe.precision_name
     found = measured(pipe, image, 16)
     with pipe.watch(MemoryProbe(every=1, numpy=True)) as trace:
         pipe.generate(image, WORDS, num_frames=16, num_inference_steps=STEPS)
     found["decode"] += next(row["numpy_bytes"] for row in trace.memory.table() if row["stage"] == "decode")
-    expect_close(forecast("motiondit", size, 16, dtype="fp32", steps=STEPS, device="cpu"), found)
+    expect_close(forecast("motiondit", size, 16, dtype=dtype, steps=STEPS, device="cpu"), found)
 
 
 @pytest.mark.parametrize("mix", [None, ["kv_cache"]], ids=str)
@@ -207,7 +204,7 @@ def test_it_is_ready_for_json(said):
     assert all({"weights_bytes", "activations_bytes"} <= part.keys() for part in told["parts"].values())
     assert told["peak_bytes"] == max(p["weights_bytes"] + p["activations_bytes"] for p in told["parts"].values())
     assert told["flops"] == sum(part["flops"] for part in told["parts"].values())
-    assert (told["size"], told["frames"], told["steps"], told["device"]) == ([256, 192], 9, STEPS, "cpu")
+    assert (told["size"], told["frames"], told["steps"], told["device"]) == ([192, 128], 9, STEPS, "cpu")
 
 
 def test_it_says_whether_it_fits(said):
@@ -270,5 +267,5 @@ def test_full_size_is_quick_and_takes_little(root: Path):
     out = subprocess.run([sys.executable, "-c", FULL], cwd=root, check=True, capture_output=True, text=True).stdout
     told = json.loads(out)
     assert told["seconds"] < 60 and told["most"] * (1 if sys.platform == "darwin" else 1024) < 4e9
-    assert 5e9 < told["parts"]["denoise"]["weights_bytes"] < 6.5e9
+    assert 4.9e9 < told["parts"]["denoise"]["weights_bytes"] < 5.1e9  # 2.49 billion of two bytes
     assert 7e9 < told["peak_bytes"] < 12e9 and 1e15 < told["flops"] < 1e16
