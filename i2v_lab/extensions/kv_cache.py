@@ -32,7 +32,7 @@ from ..pipeline.networks import is_fake, modules_of, networks
 from ..pipeline.pipeline import Pipeline, picture_sha256
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #d0b3b4dd
+# %% ../../nbs/extensions/20_kv_cache.ipynb #ec90f141
 CONTEXTS = (
     8  # condition tensors told apart at a time: two per clip with guidance, the rest for extensions that make more
 )
@@ -63,6 +63,7 @@ class Projections:
     def __init__(self):
         self.on, self.seen, self.hits, self.misses, self.peak = True, OrderedDict(), 0, 0, 0
         self.remade: set[nn.Linear] = set()  # layers that read a condition, but never the same object twice
+        self.read: set[tuple[int, int]] = set()  # in a forecast: which layer has read which condition in this step
 
     def forget(self) -> None:
         self.seen.clear()
@@ -76,10 +77,11 @@ class Projections:
         while len(self.seen) > CONTEXTS:
             self.seen.popitem(last=False)
 
-    def recognised(self, x: Tensor) -> Seen:
-        "The condition that has the same contents."
+    def recognised(self, x: Tensor, layer: nn.Linear) -> Seen:
+        "The condition that has the same contents; fakes look alike, and a layer reads none twice in a step."
         for key, seen in self.seen.items():
-            if seen.was.shape == x.shape and seen.was.dtype == x.dtype and torch.equal(seen.was, x):
+            alike = seen.was.shape == x.shape and seen.was.dtype == x.dtype and torch.equal(seen.was, x)
+            if alike and (id(seen), id(layer)) not in self.read:
                 seen.context = x
                 self.seen[id(x)] = self.seen.pop(key)
                 return seen
@@ -94,7 +96,9 @@ class Projections:
         if seen is None or seen.context is not x:
             if layer not in self.remade:
                 return forward(x)
-            seen = self.recognised(x)
+            seen = self.recognised(x, layer)
+        if isinstance(x, FakeTensor):
+            self.read.add((id(seen), id(layer)))
         kind = x.device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         key, state = (id(layer), cast), [(id(p), version_of(p), address_of(p)) for p in layer.parameters()]
@@ -299,7 +303,7 @@ def calls(found: set[nn.Module]) -> Iterator[None]:
     finally:
         handle.remove()
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #70a5f2a2
+# %% ../../nbs/extensions/20_kv_cache.ipynb #ea92ddfd
 class KVCache(Extension):
     "Keys and values of the condition within a clip, encoder outputs between clips; the frames do not change."
 
@@ -378,6 +382,7 @@ class KVCache(Extension):
         if self.options.offload_encoders and self.offloaded is None:
             self._put_away()
         twin = conditioning
+        self.projections.read.clear()
         while twin is not None and isinstance(twin.context, Tensor):
             self.projections.watch(twin.context)
             twin = twin.uncond
