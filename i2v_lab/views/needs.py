@@ -6,12 +6,13 @@
 __all__ = ['ROWS', 'WAITING', 'Wanted', 'wanted_of', 'memory_of', 'hushed', 'forecast_of', 'quiet_line', 'size_of', 'bar_of',
            'told', 'Reason', 'Needs']
 
-# %% ../../nbs/views/26_needs.ipynb #72c50889
+# %% ../../nbs/views/26_needs.ipynb #59959722
 import atexit
 import html
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -207,17 +208,21 @@ class Needs:
             self.over, self.widget.value = threading.Event(), WAITING
             threading.Thread(target=self.work, args=(wanted, self.over), daemon=True).start()
 
-# %% ../../nbs/views/26_needs.ipynb #dc4818b0
+# %% ../../nbs/views/26_needs.ipynb #9cee2788
 @patch
 def work(self: Needs, wanted: Wanted, over: threading.Event) -> None:
     "Answer one question, in its thread."
-    while not over.wait(self.seconds):
+    since = time.monotonic()
+    while not over.wait(self.seconds / 5):
         if self.busy():
+            since = time.monotonic()
+        if time.monotonic() - since < self.seconds:
             continue
         with self.one:
             try:
                 shown = self.answer(wanted, Reason(lambda: over.is_set() or self.busy()))
             except Stopped:
+                since = time.monotonic()
                 continue
         with self.lock:
             self.known[wanted] = shown
