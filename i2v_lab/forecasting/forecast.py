@@ -6,11 +6,11 @@
 __all__ = ['PARTS', 'GIB', 'ASIDE', 'Part', 'Forecast', 'in_gib', 'Accounts', 'Repeated', 'sizes', 'shadow', 'made', 'parted',
            'forecast', 'heed', 'run_on_shapes', 'summed']
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #bf80806c
+# %% ../../nbs/forecasting/20_forecast.ipynb #523a1e60
 import html
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from ..pipeline.networks import networks
 from ..pipeline.pipeline import Pipeline, Request, run_stages
 from ..pipeline.probe import Probe, Run, Watch
 from ..pipeline.stages import StopLike, Stopped
-from ..probes.memory import numpy_memory
+from ..probes.memory import Allocated, numpy_memory
 
 # %% ../../nbs/forecasting/20_forecast.ipynb #b2d31751
 PARTS = {
@@ -128,7 +128,7 @@ def in_gib(nbytes: float) -> str:
     "Bytes as people say them."
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= 0.1 * GIB else f"{nbytes / 2**20:.1f} MiB"
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #560ba8d5
+# %% ../../nbs/forecasting/20_forecast.ipynb #74f74d90
 class Accounts(Probe):
     "What every stage would take; the account is kept for the whole run, so that what is given back is given back."
 
@@ -149,13 +149,14 @@ class Accounts(Probe):
     def around(self, stage: str, step: int) -> Iterator[None]:
         ledger = self.account.ledger
         ledger.peak, held, flops = ledger.level, ledger.level, ledger.flops
-        with numpy_memory() as arrays:
+        rendered = stage == "decode" and not isinstance(self.pipe, DiffusersPipeline)  # by numpy
+        with numpy_memory() if rendered else nullcontext(Allocated()) as arrays:
             yield
         weights = self.weights
         for extension in self.pipe.extensions:
             weights = extension.resident(stage, weights)
-        arrays = arrays.peak_bytes if stage == "decode" and not isinstance(self.pipe, DiffusersPipeline) else 0
-        self.used.append((stage, sum(weights.values()), ledger.peak + arrays, held, ledger.flops - flops))
+        peak = ledger.peak + arrays.peak_bytes
+        self.used.append((stage, sum(weights.values()), peak, held, ledger.flops - flops))
 
 
 class Repeated(Extension):
