@@ -236,7 +236,7 @@ def parted(mix: Any) -> tuple[Mix, tuple[str, ...]]:  # what can be forecast, an
     left = [p for p in asked.parts if p.cls.name not in ASIDE]
     return Mix([p.cls(**p.options.model_dump()) for p in left]), tuple(ASIDE[n] for n in asked.names if n in ASIDE)
 
-# %% ../../nbs/forecasting/20_forecast.ipynb #ceeab483
+# %% ../../nbs/forecasting/20_forecast.ipynb #1826f6b2
 def forecast(
     model: str = "motiondit",  # or i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, a name on the hub
     size: str | tuple[int, int] | None = None,  # (width, height), or "832x480"; None: the model's own
@@ -257,7 +257,8 @@ def forecast(
     wanted, notes = parted(mix)
     canvas = canvas_of(size)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    pipe = shadow(model, canvas, precision, mode)
+    with torch.random.fork_rng(devices=[]):  # making networks draws from the process' random numbers
+        pipe = shadow(model, canvas, precision, mode)
     high, wide = canvas or getattr(pipe, "size", (512, 512))
     given = dict(num_inference_steps=steps, num_frames=frames, cfg_scale=cfg_scale)
     request = Request("a dog runs", **{k: pipe.defaults[k] if v is None else v for k, v in given.items()})
