@@ -225,8 +225,9 @@ def test_nothing_is_left_behind(tiny):
     from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as modes
 
     around = Surroundings()
-    forecast(str(tiny["ltx"]), (64, 64), 9, ["kv_cache"], dtype="fp32", steps=2, device="cpu")
-    assert modes() == [] and around.differences() == []
+    for model, mix in ((str(tiny["ltx"]), ["kv_cache"]), ("motiondit", None)):
+        forecast(model, (64, 64), 9, mix, dtype="fp32", steps=2, device="cpu")
+        assert modes() == [] and around.differences() == []
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,8 @@ def forecast(
     wanted, notes = parted(mix)
     canvas = canvas_of(size)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    pipe = shadow(model, canvas, precision, mode)
+    with torch.random.fork_rng(devices=[]):  # making networks draws from the process' random numbers
+        pipe = shadow(model, canvas, precision, mode)
     if stop is not None:
         heed(pipe, stop)
     high, wide = canvas or getattr(pipe, "size", (512, 512))

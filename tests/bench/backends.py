@@ -1,0 +1,148 @@
+"""What the adapter of diffusers costs, and forecasts at full size: `python tests/bench/backends.py`, on a quiet machine.
+
+Prints one JSON object (about ten minutes; `--quick`: one turn at a small size, about two, to see that it runs).
+
+- `adapter`: seconds of a clip by the lab's five stages as a share of diffusers' own pipeline called directly: the same
+  parts, picture, seed and steps, and frames that are compared. The networks are those of `tiny_checkpoint` with random
+  weights at a larger size (each row says which), so that a clip takes seconds and not Python's own time alone. The
+  variants are run in turns; the ratio is that of the medians, with the lowest and highest of the ratios within a turn.
+- `kv_cache`: a clip with the cache as a share of one without, of a picture and a prompt that it has not seen (`new`),
+  and of ones that it has (`repeat`).
+- `forecast`: seconds and the most memory of a forecast at a model's full size, each in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import i2v_lab as lab
+from i2v_lab.backends.tiny import quiet, tiny_checkpoint
+from i2v_lab.pipeline.pipeline import Pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS, SEED, STEPS = "a dog runs", 3, 5
+CLIPS = {  # width, height, frames
+    "i2vgen_xl": (512, 384, 8),
+    "svd": (256, 192, 6),
+    "wan": (192, 128, 9),
+    "wan22": (192, 128, 9),
+    "wan22_5b": (384, 256, 9),
+    "ltx": (384, 256, 17),
+}
+QUICK = dict.fromkeys(CLIPS, (128, 128, 9))
+FULL = {  # size, frames
+    "i2vgen-xl": ("512x512", 16),
+    "svd": ("1024x576", 14),
+    "wan-1.3b": ("832x480", 81),
+    "wan-14b": ("832x480", 81),
+    "ltx": ("704x512", 121),
+}
+FORECAST = """
+import json, resource, sys, time
+from i2v_lab.forecasting.forecast import forecast
+start = time.perf_counter()
+told = forecast(sys.argv[1], sys.argv[2], int(sys.argv[3]), dtype="bf16")
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+out = dict(seconds=round(time.perf_counter() - start, 1), process_gigabytes=round(most / 1e9, 2), says=told.sentence())
+print(json.dumps(out))
+"""
+
+
+def diffusers_call(pipe: Pipeline, picture: np.ndarray, frames: int) -> Callable[[], np.ndarray]:
+    "The same clip in diffusers' own hands."
+    own, (high, wide) = pipe.parts, pipe.size
+    asked = dict(height=high, width=wide, num_frames=frames, num_inference_steps=STEPS, output_type="np")
+    asked["max_guidance_scale" if pipe.family == "svd" else "guidance_scale"] = 3.0
+    if (rate := {"i2vgen_xl": "target_fps", "svd": "fps", "ltx": "frame_rate"}.get(pipe.family)) is not None:
+        asked[rate] = int(pipe.defaults["fps"])
+    if pipe.reads_words:
+        asked["prompt"] = WORDS
+    if pipe.family == "i2vgen_xl":
+        own.text_encoder.__dict__["text_model"] = own.text_encoder  # diffusers asks for it, transformers 5 has it not
+    own.set_progress_bar_config(disable=True)
+
+    def call() -> np.ndarray:  # uint8 `[T,H,W,3]`, as the lab's
+        torch.manual_seed(SEED)
+        generator = None if pipe.family == "i2vgen_xl" else torch.Generator().manual_seed(SEED)
+        video = own(image=Image.fromarray(picture), generator=generator, **asked).frames[0]
+        return (255 * video).round().astype(np.uint8)
+
+    return call
+
+
+def seconds_of(work: Callable) -> tuple[float, np.ndarray]:
+    "How long it takes, and the frames."
+    start = time.perf_counter()
+    frames = work()
+    return time.perf_counter() - start, frames
+
+
+def family_row(folder: Path, size: tuple[int, int, int], turns: int) -> tuple[dict, dict]:
+    "Adapter and cache, of one family."
+    wide, high, frames = size
+    with quiet():
+        pipe = lab.load_pipeline("diffusers", model=str(folder), dtype="fp32", size=(wide, high), device="cpu")
+    noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    picture = np.asarray(Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC))
+    asked = dict(seed=SEED, num_inference_steps=STEPS, num_frames=frames, cfg_scale=3.0)
+    mine = lambda: pipe.generate(picture, WORDS, **asked).frames
+    theirs, found = diffusers_call(pipe, picture, frames), {n: [] for n in ("lab", "diffusers", "new", "repeat")}
+    for turn in range(turns + 1):
+        order = (("lab", mine), ("diffusers", theirs))[:: 1 if turn % 2 else -1]  # neither is always the first
+        rows = {name: seconds_of(work) for name, work in order}
+        with pipe.using(["kv_cache"]):
+            rows |= {name: seconds_of(mine) for name in ("new", "repeat")}
+        apart = np.abs(rows["lab"][1].astype(int) - rows["diffusers"][1]).max()
+        if apart > 1 or not all(np.array_equal(rows[n][1], rows["lab"][1]) for n in ("new", "repeat")):
+            raise SystemExit(f"{folder.name}: the frames are not the same, so the times cannot be compared")
+        for name, (seconds, _) in rows.items():
+            found[name] += [seconds] if turn else []  # the first is a warm-up
+    median = {name: statistics.median(seconds) for name, seconds in found.items()}
+    ratios = [a / b for a, b in zip(found["lab"], found["diffusers"])]
+    adapter = dict(ratio=round(median["lab"] / median["diffusers"], 4), low=round(min(ratios), 4))
+    adapter |= dict(high=round(max(ratios), 4), seconds=round(median["lab"], 2), largest_difference=int(apart))
+    adapter |= dict(clip=f"{wide}x{high}, {frames} frames, {STEPS} steps, guided, tiny networks")
+    cache = {name: round(median[name] / median["lab"], 3) for name in ("new", "repeat")}
+    return adapter, cache
+
+
+def full_size(model: str) -> dict:
+    "A forecast in a process of its own."
+    command = [sys.executable, "-c", FORECAST, model, FULL[model][0], str(FULL[model][1])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return json.loads(done.stdout) | dict(clip=f"{FULL[model][0]}, {FULL[model][1]} frames")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one turn at a small size; i2vgen-xl's forecast only")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--families", nargs="+", choices=list(CLIPS), default=list(CLIPS))
+    parser.add_argument("--no-forecast", action="store_true", help="leave out the forecasts at full size")
+    args = parser.parse_args()
+    load_average = round(os.getloadavg()[0], 2)
+    sizes, turns = (QUICK, 1) if args.quick else (CLIPS, args.turns)
+    out = dict(adapter={}, kv_cache={}, forecast={})
+    with tempfile.TemporaryDirectory() as home:
+        for family in args.families:
+            folder = tiny_checkpoint(family, Path(home) / family)
+            out["adapter"][family], out["kv_cache"][family] = family_row(folder, sizes[family], turns)
+    models = [] if args.no_forecast else ["i2vgen-xl"] if args.quick else list(FULL)
+    out["forecast"] = {model: full_size(model) for model in models}
+    out |= dict(turns=turns, threads=torch.get_num_threads(), load_average=load_average)
+    print(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()
