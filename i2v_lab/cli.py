@@ -207,7 +207,7 @@ def load_quietly(
         if shown:
             click.echo(" " * 21 + "\r", err=True, nl=False)
 
-# %% ../nbs/90_cli.ipynb #7561fc3b
+# %% ../nbs/90_cli.ipynb #f98b1d39
 def report_on(
     clip,  # a `Clip` with its settings
     out: Path,  # where it was saved
@@ -262,7 +262,7 @@ def sentence(
     elif report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
-        decided = f"the prompt decided, understood as {words}" if read else "the model read the prompt itself"
+        decided = f"the prompt decided, understood as {words}" if read else "nothing but the model decided"
         if read and read["probability"] < 0.8:
             decided += ", which is not sure: name it with --action if you meant something else"
     if report["note"]:

@@ -107,7 +107,7 @@ def guide(without: Tensor, wanted: Tensor, scale: float | Tensor) -> Tensor:
     "Classifier-free guidance."
     return without + scale * (wanted - without)
 
-# %% ../../nbs/backends/10_adapter.ipynb #25256dff
+# %% ../../nbs/backends/10_adapter.ipynb #2760f182
 class DiffusersPipeline(Pipeline):
     "The parts of a diffusers pipeline behind the five stages; a family fills in what is its own."
 
@@ -181,7 +181,14 @@ class DiffusersPipeline(Pipeline):
     def settle(self) -> None:
         "Bring the weights to the device, unless an extension does; not before they are needed, for they may not fit."
         if not self.settled and not any(getattr(e, "moves_weights", False) for e in self.extensions):
-            self.parts.to(self.on)
+            with torch.inference_mode(False), torch.no_grad():  # or the weights would not count writes to them
+                try:
+                    self.parts.to(self.on)
+                except torch.OutOfMemoryError as e:
+                    self.parts.to("cpu")
+                    raise InputError(
+                        f"the weights do not fit on {self.on}; switch `offload` on, and see lab.forecast for what it needs"
+                    ) from e
             self.settled = True
 
     def own_size(self) -> tuple[int, int]:  # (height, width)
@@ -238,7 +245,7 @@ def word_ids(
     ids, mask = (torch.tensor([list(said[k])], device=self.on) for k in ("input_ids", "attention_mask"))
     return ids, mask
 
-# %% ../../nbs/backends/10_adapter.ipynb #58450128
+# %% ../../nbs/backends/10_adapter.ipynb #7169278f
 @patch
 def draws(
     self: DiffusersPipeline,
@@ -257,7 +264,7 @@ def draws(
 
 @patch
 def starting_noise(self: DiffusersPipeline, shape: tuple[int, ...], seed: int) -> Tensor:
-    return self.draws(shape, seed)[1] * self.parts.scheduler.init_noise_sigma
+    return self.draws(shape, seed)[1] * getattr(self.parts.scheduler, "init_noise_sigma", 1.0)
 
 
 @patch

@@ -28,7 +28,7 @@ from ..core.errors import InputError
 from ..core.files import sha256_of
 from ..pipeline.devices import choose_device, choose_dtype
 
-# %% ../../nbs/backends/60_loading.ipynb #cd3a0b99
+# %% ../../nbs/backends/60_loading.ipynb #593c8b66
 FAMILIES: dict[str, type[DiffusersPipeline]] = {f.family: f for f in (I2VGenXL, SVD, Wan, LTX)}
 
 
@@ -45,7 +45,7 @@ def family_of(
     where: str,
 ) -> type[DiffusersPipeline]:
     "Who drives a diffusers pipeline."
-    for cls in FAMILIES.values():
+    for cls in reversed(FAMILIES.values()):  # what was registered last wins
         if cls.reads(index):
             return cls
     known = ", ".join(cls.pipeline_class for cls in FAMILIES.values())

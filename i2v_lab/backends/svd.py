@@ -14,7 +14,7 @@ from .adapter import DiffusersPipeline, Sight, as_tensor, guide
 from ..core.actions import Action
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/30_svd.ipynb #5ff6822c
+# %% ../../nbs/backends/30_svd.ipynb #2104a5bb
 MOTION = {Action.STATIC: 1, Action.RUN: 255}  # motion_bucket_id; the others: 127
 NOISE = 0.02  # noise_aug_strength
 
@@ -25,6 +25,10 @@ def recast(network: nn.Module, dtype: torch.dtype) -> None:
         for t in (*network.parameters(), *network.buffers()):
             if t.is_floating_point():
                 t.data = t.data.to(dtype)
+        for m in network.modules():  # where `offload` keeps a copy to bring them from
+            hook = getattr(vars(m).get("_diffusers_hook"), "hooks", {}).get("group_offloading")
+            kept = {} if hook is None else hook.group.cpu_param_dict
+            kept.update({t: copy.to(dtype) for t, copy in kept.items() if copy.is_floating_point()})
 
 
 class SVD(DiffusersPipeline):
@@ -33,6 +37,10 @@ class SVD(DiffusersPipeline):
     family, pipeline_class, denoisers = "svd", "StableVideoDiffusionPipeline", ("unet",)
     multiple, full_size, reads_words, decodes_in_chunks = 64, (576, 1024), False, True
     own_defaults = dict(num_inference_steps=25, num_frames=14, cfg_scale=3.0, fps=7.0)
+
+    def __init__(self, parts, **how):
+        super().__init__(parts, **how)
+        self.defaults["num_frames"] = parts.unet.config.num_frames  # 14, or 25 for XT
 
     def make_sight(self) -> Sight:
         from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
@@ -60,11 +68,13 @@ class SVD(DiffusersPipeline):
         e, vae = image_tokens.extra, self.parts.vae
         noise, _ = self.draws((1, 1, 4, 1, 1), self.seed_now(), first=e["drawn"].shape)
         half = vae.dtype == torch.float16 and vae.config.force_upcast  # its encoder overflows
-        if half:
-            recast(vae, torch.float32)
-        first = vae.encode((e["drawn"] + NOISE * noise).to(vae.dtype)).latent_dist.mode().to(self.dtype)
-        if half:
-            recast(vae, torch.float16)
+        try:
+            if half:
+                recast(vae, torch.float32)
+            first = vae.encode((e["drawn"] + NOISE * noise).to(vae.dtype)).latent_dist.mode().to(self.dtype)
+        finally:
+            if half:
+                recast(vae, torch.float16)
         times = self.parts._get_add_time_ids(
             self.fps_now() - 1, MOTION.get(text_tokens.action, 127), NOISE, self.dtype, 1, 1, False
         ).to(self.on)

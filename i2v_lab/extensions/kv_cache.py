@@ -32,7 +32,7 @@ from ..pipeline.networks import is_fake, modules_of, networks
 from ..pipeline.pipeline import Pipeline, picture_sha256
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #ec90f141
+# %% ../../nbs/extensions/20_kv_cache.ipynb #1c8e8b98
 CONTEXTS = (
     8  # condition tensors told apart at a time: two per clip with guidance, the rest for extensions that make more
 )
@@ -62,8 +62,13 @@ class Projections:
 
     def __init__(self):
         self.on, self.seen, self.hits, self.misses, self.peak = True, OrderedDict(), 0, 0, 0
+        self.moving = False
         self.remade: set[nn.Linear] = set()  # layers that read a condition, but never the same object twice
         self.read: set[tuple[int, int]] = set()  # in a forecast: which layer has read which condition in this step
+
+    def place(self, p: Tensor) -> int:
+        "Where a weight is; one that another extension moves about is known by its version alone."
+        return 0 if self.moving else address_of(p)
 
     def forget(self) -> None:
         self.seen.clear()
@@ -101,7 +106,7 @@ class Projections:
             self.read.add((id(seen), id(layer)))
         kind = x.device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        key, state = (id(layer), cast), [(id(p), version_of(p), address_of(p)) for p in layer.parameters()]
+        key, state = (id(layer), cast), [(id(p), version_of(p), self.place(p)) for p in layer.parameters()]
         out, *was = seen.kept.get(key, (None, -1, []))
         if out is not None and was == [version_of(out), state]:
             self.hits += 1
@@ -293,17 +298,17 @@ class Shelf:
         away = {p for m in self.hooks for p in m._parameters.values() if p in self.stored}
         return sum(p.nbytes for p in away)
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #c57bb2c9
+# %% ../../nbs/extensions/20_kv_cache.ipynb #454f8cf7
 @contextmanager
-def calls(found: set[nn.Module]) -> Iterator[None]:
+def calls(found: Callable[[], set[nn.Module]]) -> Iterator[None]:  # where to note them
     "Collect the modules that are called."
-    handle = register_module_forward_pre_hook(lambda module, args: found.add(module))
+    handle = register_module_forward_pre_hook(lambda module, args: found().add(module))
     try:
         yield
     finally:
         handle.remove()
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #ea92ddfd
+# %% ../../nbs/extensions/20_kv_cache.ipynb #4a87f15c
 class KVCache(Extension):
     "Keys and values of the condition within a clip, encoder outputs between clips; the frames do not change."
 
@@ -327,6 +332,7 @@ class KVCache(Extension):
         self.pictures, self.prompts = Recent(self.options.max_pictures), Recent(self.options.max_prompts)
         self.weights, self.encoders, self.others = [], set(), set()
         self.offloaded: int | None = None
+        self.noting: set[nn.Module] = set()
 
     def attach(self, pipe: Pipeline) -> None:
         named = list(pipe.condition_layers())
@@ -341,6 +347,8 @@ class KVCache(Extension):
     def begin(self) -> None:
         self.projections.forget()
         self.projections.peak, self.offloaded = 0, None
+        others = self.pipe.extensions if self.pipe is not None else ()
+        self.projections.moving = any(getattr(e, "moves_weights", False) for e in others)
         for part in (self.projections, self.pictures, self.prompts):
             part.hits = part.misses = 0
 
@@ -363,12 +371,18 @@ class KVCache(Extension):
         if not self.options.offload_encoders:
             return make()
         self.shelf.expected = True
-        with calls(found):
-            return make()
+        outer, self.noting = self.noting, found
+        try:
+            with calls(lambda: self.noting):  # a stage that calls another one: only the inner one notes
+                return make()
+        finally:
+            self.noting = outer
 
     def _check_weights(self) -> None:
         "Forget what the encoders made, if any weight has changed since."
-        now = [(t, version, self.shelf.address(t)) for t, version in weights_of(self.pipe)]
+        getattr(self.pipe, "settle", lambda: None)()  # weights that are on their way to the device are no others
+        place = (lambda t: 0) if self.projections.moving else self.shelf.address
+        now = [(t, version, place(t)) for t, version in weights_of(self.pipe)]
         same = len(now) == len(self.weights) and all(a is b and v == w for (a, *v), (b, *w) in zip(now, self.weights))
         if not same:
             self.pictures.kept.clear()

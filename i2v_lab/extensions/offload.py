@@ -41,7 +41,7 @@ def parts_of(pipe: Pipeline) -> dict[str, nn.Module]:
         found |= {place: network} if alone else {f"{place}.{k}": m for k, m in network.named_children()}
     return {place: m for place, m in found.items() if any(True for _ in m.parameters())}
 
-# %% ../../nbs/extensions/45_offload.ipynb #359c9c98
+# %% ../../nbs/extensions/45_offload.ipynb #34f50114
 TRACES = ("forward", "_diffusers_hook")
 
 
@@ -58,7 +58,7 @@ class Offload(Extension):
         decode_frames: int = Field(
             0, ge=0, le=256, description="frames that are decoded at a time; 0: as the family does it"
         )
-        tiling: bool = Field(False, description="decode in overlapping tiles; large clips, and faint seams")
+        tiling: bool = Field(False, description="encode and decode in overlapping tiles; large clips, and faint seams")
 
     def attach(self, pipe: Pipeline) -> None:
         vae, o = getattr(getattr(pipe, "parts", None), "vae", None), self.options
@@ -111,6 +111,10 @@ class Offload(Extension):
         apply_group_offloading(
             part, self.pipe.device, torch.device("cpu"), use_stream=self.pipe.device.type == "cuda", **kind
         )
+        for name, m in part.named_modules():
+            if name.endswith("position_embedding"):  # CLIP reads its weight and does not call it; under 1 MB
+                take_hooks(m)
+                m.to(self.pipe.device)
 
     def detach(self, pipe: Pipeline) -> None:
         for part in self.parts.values():

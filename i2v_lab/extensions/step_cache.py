@@ -132,7 +132,7 @@ class FirstBlock:
                 if k in vars(m) and k not in own:
                     delattr(m, k)
 
-# %% ../../nbs/extensions/30_step_cache.ipynb #6389ff9d
+# %% ../../nbs/extensions/30_step_cache.ipynb #c4650b5f
 class StepCache(Extension):
     "Evaluates every n-th denoising step and forecasts the others; faster, and not the same frames."
 
@@ -144,7 +144,10 @@ class StepCache(Extension):
         order: int = Field(0, ge=0, le=2, description="0 repeats the last prediction, 1 goes on straight, 2 in a curve")
         warmup: int = Field(2, ge=1, le=20, description="first steps that are always evaluated")
         first_block: float = Field(
-            0.0, ge=0, le=1, description="above 0: evaluate only the first block where it changed less than this share"
+            0.0,
+            ge=0,
+            le=1,
+            description="above 0, instead of intervals: only the first block where it changed less than this share",
         )
 
     def __init__(self, **options):
