@@ -262,7 +262,7 @@ def sentence(
     elif report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"
     else:
-        decided = f"the prompt decided, understood as {words}" if read else "nothing but the model decided"
+        decided = f"the prompt decided, understood as {words}" if read else "the model itself decided what happens"
         if read and read["probability"] < 0.8:
             decided += ", which is not sure: name it with --action if you meant something else"
     if report["note"]:
