@@ -7,12 +7,13 @@ __all__ = ['FAMILIES', 'register_family', 'family_of', 'canvas_of', 'model_index
            'weights_name', 'license_of', 'load_diffusers', 'read', 'encoders_of', 'read_encoder', 'check_whole',
            'check_words']
 
-# %% ../../nbs/backends/60_loading.ipynb #48fdd8d6
+# %% ../../nbs/backends/60_loading.ipynb #17cef36a
 import json
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def canvas_of(
         raise InputError(f"a size is width x height in pixels, such as '832x480', got {size!r}")
     return numbers[1], numbers[0]
 
-# %% ../../nbs/backends/60_loading.ipynb #b08d3253
+# %% ../../nbs/backends/60_loading.ipynb #7aa5e74c
 def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     "What a folder, or the hub, says about a model."
     from diffusers import DiffusionPipeline
@@ -94,13 +95,18 @@ def in_short(e: Exception) -> str:
 def fetched(model: str, revision: str | None = None, variant: str | None = None) -> Path:
     "The folder of a model; from the hub if it is none here."
     from diffusers import DiffusionPipeline
+    from huggingface_hub import hf_hub_download
 
     folder = Path(model).expanduser()
-    return (
-        folder
-        if folder.is_dir()
-        else Path(DiffusionPipeline.download(model, use_safetensors=True, revision=revision, variant=variant))
-    )
+    if folder.is_dir():
+        return folder
+    try:
+        there = DiffusionPipeline.download(model, use_safetensors=True, revision=revision, variant=variant)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{model!r} could not be fetched: {in_short(e)}") from e
+    with suppress(Exception):  # a model may have no card
+        hf_hub_download(model, "README.md", revision=revision)  # beside the rest; it names the licence
+    return Path(there)
 
 
 def check_safe(
