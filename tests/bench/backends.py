@@ -6,7 +6,9 @@ Prints one JSON object (about ten minutes; `--quick`: one turn at a small size, 
   parts, picture, seed and steps, and frames that are compared. The networks are those of `tiny_checkpoint` with random
   weights at a larger size (each row says which), so that a clip takes seconds and not Python's own time alone. The
   variants are run in turns; the ratio is that of the medians, with the lowest and highest of the ratios within a turn,
-  and `cpu_ratio` is the same of the process' own CPU time, which other processes disturb less.
+  and `cpu_ratio` is the same of the process' own CPU time, which other processes disturb less. `outside`: the share of a
+  clip's CPU time that is spent outside the networks, by the lab and by diffusers; their difference is what the adapter
+  adds, and it can be told on a busy machine, too.
 - `kv_cache`: a clip with the cache as a share of one without, of a picture and a prompt that it has not seen (`new`),
   and of ones that it has (`repeat`).
 - `forecast`: seconds and the most memory of a forecast at a model's full size, each in a process of its own.
@@ -20,7 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -88,6 +92,32 @@ def seconds_of(work: Callable) -> tuple[float, float, np.ndarray]:
     return time.perf_counter() - start, time.process_time() - busy, frames
 
 
+def share_outside(pipe: Pipeline, work: Callable) -> float:
+    "The share of CPU time that no network takes; the smallest of three."
+    inside, networks = [0.0], [m for m in pipe.parts.components.values() if isinstance(m, torch.nn.Module)]
+
+    def clocked(call: Callable) -> Callable:
+        def timed(*given, **named):
+            start = time.process_time()
+            try:
+                return call(*given, **named)
+            finally:
+                inside[0] += time.process_time() - start
+
+        return timed
+
+    found = []
+    with ExitStack() as stack:
+        for network in networks:  # an autoencoder is not called as a whole
+            for name in ("encode", "decode") if hasattr(network, "decode") else ("forward",):
+                stack.enter_context(patch.object(network, name, clocked(getattr(network, name))))
+        for _ in range(3):
+            inside[0], start = 0.0, time.process_time()
+            work()
+            found.append(1 - inside[0] / (time.process_time() - start))
+    return round(min(found), 4)
+
+
 def family_row(folder: Path, size: tuple[int, int, int], turns: int) -> tuple[dict, dict]:
     "Adapter and cache, of one family."
     wide, high, frames = size
@@ -113,6 +143,7 @@ def family_row(folder: Path, size: tuple[int, int, int], turns: int) -> tuple[di
     share, cpu_share = (round(float(r), 4) for r in median["lab"] / median["diffusers"])
     adapter = dict(ratio=share, low=round(min(ratios), 4), high=round(max(ratios), 4), cpu_ratio=cpu_share)
     adapter |= dict(seconds=round(float(median["lab"][0]), 2), largest_difference=int(apart))
+    adapter["outside"] = dict(lab=share_outside(pipe, mine), diffusers=share_outside(pipe, theirs))
     adapter |= dict(clip=f"{wide}x{high}, {frames} frames, {STEPS} steps, guided, tiny networks")
     cache = {name: round(float(median[name][0] / median["lab"][0]), 3) for name in ("new", "repeat")}
     cache |= {f"{name}_cpu": round(float(median[name][1] / median["lab"][1]), 3) for name in ("new", "repeat")}
