@@ -1,11 +1,14 @@
 """What the adapter of diffusers costs, and forecasts at full size: `python tests/bench/backends.py`, on a quiet machine.
 
-Prints one JSON object (about ten minutes; `--quick`: one turn at a small size, about two, to see that it runs).
+Prints one JSON object (about ten minutes; `--quick`: one turn at a small size, about one, to see that it runs).
 
 - `adapter`: seconds of a clip by the lab's five stages as a share of diffusers' own pipeline called directly: the same
   parts, picture, seed and steps, and frames that are compared. The networks are those of `tiny_checkpoint` with random
   weights at a larger size (each row says which), so that a clip takes seconds and not Python's own time alone. The
-  variants are run in turns; the ratio is that of the medians, with the lowest and highest of the ratios within a turn.
+  variants are run in turns; the ratio is that of the medians, with the lowest and highest of the ratios within a turn,
+  and `cpu_ratio` is the same of the process' own CPU time, which other processes disturb less. `outside`: the share of a
+  clip's CPU time that is spent outside the networks, by the lab and by diffusers; their difference is what the adapter
+  adds, and it can be told on a busy machine, too.
 - `kv_cache`: a clip with the cache as a share of one without, of a picture and a prompt that it has not seen (`new`),
   and of ones that it has (`repeat`).
 - `forecast`: seconds and the most memory of a forecast at a model's full size, each in a process of its own.
@@ -14,13 +17,14 @@ Prints one JSON object (about ten minutes; `--quick`: one turn at a small size, 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -33,14 +37,14 @@ from i2v_lab.pipeline.pipeline import Pipeline
 ROOT = Path(__file__).resolve().parents[2]
 WORDS, SEED, STEPS = "a dog runs", 3, 5
 CLIPS = {  # width, height, frames
-    "i2vgen_xl": (512, 384, 8),
-    "svd": (256, 192, 6),
-    "wan": (192, 128, 9),
-    "wan22": (192, 128, 9),
-    "wan22_5b": (384, 256, 9),
-    "ltx": (384, 256, 17),
+    "i2vgen_xl": (256, 256, 5),
+    "svd": (256, 192, 4),
+    "wan": (256, 192, 9),
+    "wan22": (256, 192, 9),
+    "wan22_5b": (512, 384, 9),
+    "ltx": (512, 384, 33),
 }
-QUICK = dict.fromkeys(CLIPS, (128, 128, 9))
+QUICK = dict.fromkeys(CLIPS, (64, 64, 5)) | {"ltx": (64, 64, 9)}
 FULL = {  # size, frames
     "i2vgen-xl": ("512x512", 16),
     "svd": ("1024x576", 14),
@@ -81,11 +85,37 @@ def diffusers_call(pipe: Pipeline, picture: np.ndarray, frames: int) -> Callable
     return call
 
 
-def seconds_of(work: Callable) -> tuple[float, np.ndarray]:
-    "How long it takes, and the frames."
-    start = time.perf_counter()
+def seconds_of(work: Callable) -> tuple[float, float, np.ndarray]:
+    "How long it takes, how much of the CPU's time, and the frames."
+    start, busy = time.perf_counter(), time.process_time()
     frames = work()
-    return time.perf_counter() - start, frames
+    return time.perf_counter() - start, time.process_time() - busy, frames
+
+
+def share_outside(pipe: Pipeline, work: Callable) -> float:
+    "The share of CPU time that no network takes; the smallest of three."
+    inside, networks = [0.0], [m for m in pipe.parts.components.values() if isinstance(m, torch.nn.Module)]
+
+    def clocked(call: Callable) -> Callable:
+        def timed(*given, **named):
+            start = time.process_time()
+            try:
+                return call(*given, **named)
+            finally:
+                inside[0] += time.process_time() - start
+
+        return timed
+
+    found = []
+    with ExitStack() as stack:
+        for network in networks:  # an autoencoder is not called as a whole
+            for name in ("encode", "decode") if hasattr(network, "decode") else ("forward",):
+                stack.enter_context(patch.object(network, name, clocked(getattr(network, name))))
+        for _ in range(3):
+            inside[0], start = 0.0, time.process_time()
+            work()
+            found.append(1 - inside[0] / (time.process_time() - start))
+    return round(min(found), 4)
 
 
 def family_row(folder: Path, size: tuple[int, int, int], turns: int) -> tuple[dict, dict]:
@@ -103,17 +133,20 @@ def family_row(folder: Path, size: tuple[int, int, int], turns: int) -> tuple[di
         rows = {name: seconds_of(work) for name, work in order}
         with pipe.using(["kv_cache"]):
             rows |= {name: seconds_of(mine) for name in ("new", "repeat")}
-        apart = np.abs(rows["lab"][1].astype(int) - rows["diffusers"][1]).max()
-        if apart > 1 or not all(np.array_equal(rows[n][1], rows["lab"][1]) for n in ("new", "repeat")):
+        apart = np.abs(rows["lab"][-1].astype(int) - rows["diffusers"][-1]).max()
+        if apart > 1 or not all(np.array_equal(rows[n][-1], rows["lab"][-1]) for n in ("new", "repeat")):
             raise SystemExit(f"{folder.name}: the frames are not the same, so the times cannot be compared")
-        for name, (seconds, _) in rows.items():
+        for name, (*seconds, _) in rows.items():
             found[name] += [seconds] if turn else []  # the first is a warm-up
-    median = {name: statistics.median(seconds) for name, seconds in found.items()}
-    ratios = [a / b for a, b in zip(found["lab"], found["diffusers"])]
-    adapter = dict(ratio=round(median["lab"] / median["diffusers"], 4), low=round(min(ratios), 4))
-    adapter |= dict(high=round(max(ratios), 4), seconds=round(median["lab"], 2), largest_difference=int(apart))
+    median = {name: np.median(seconds, axis=0) for name, seconds in found.items()}
+    ratios = [a / b for (a, _), (b, _) in zip(found["lab"], found["diffusers"])]
+    share, cpu_share = (round(float(r), 4) for r in median["lab"] / median["diffusers"])
+    adapter = dict(ratio=share, low=round(min(ratios), 4), high=round(max(ratios), 4), cpu_ratio=cpu_share)
+    adapter |= dict(seconds=round(float(median["lab"][0]), 2), largest_difference=int(apart))
+    adapter["outside"] = dict(lab=share_outside(pipe, mine), diffusers=share_outside(pipe, theirs))
     adapter |= dict(clip=f"{wide}x{high}, {frames} frames, {STEPS} steps, guided, tiny networks")
-    cache = {name: round(median[name] / median["lab"], 3) for name in ("new", "repeat")}
+    cache = {name: round(float(median[name][0] / median["lab"][0]), 3) for name in ("new", "repeat")}
+    cache |= {f"{name}_cpu": round(float(median[name][1] / median["lab"][1]), 3) for name in ("new", "repeat")}
     return adapter, cache
 
 
