@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'Wan']
 
-# %% ../../nbs/backends/40_wan.ipynb #7fa6c231
+# %% ../../nbs/backends/40_wan.ipynb #e5a5adc9
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .adapter import DiffusersPipeline, Sight, guide
+from .adapter import DiffusersPipeline, Sight, guide, in_colours
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/40_wan.ipynb #a433f8f1
+# %% ../../nbs/backends/40_wan.ipynb #93c985fc
 WORDS_READ = 512  # tokens
 
 
@@ -33,13 +33,9 @@ class Wan(DiffusersPipeline):
 
     @classmethod
     def reads(cls, index: Mapping[str, Any]) -> bool:
-        either_way = index.get("_class_name") == "WanPipeline" and index.get(
-            "expand_timesteps"
-        )  # Wan 2.2 with 5 billion
-        return bool(either_way) or super().reads(index)
-
-    def packing(self) -> tuple[int, int]:
-        return self.parts.vae_scale_factor_temporal, self.parts.vae_scale_factor_spatial
+        if index.get("_class_name") == "WanPipeline":  # Wan 2.2 with 5 billion is saved so, and does either
+            return bool(index.get("expand_timesteps"))
+        return super().reads(index)
 
     def grain(self) -> int:
         return self.packing()[1] * self.parts.transformer.config.patch_size[1]
@@ -64,9 +60,9 @@ class Wan(DiffusersPipeline):
         drawn = drawn.to(self.on, torch.float32)
         extra = dict(canvas=canvas, drawn=drawn, seen=None)
         if self.sight is None:
-            first = self.scaled(self.parts.vae.encode(drawn[:, :, None].to(self.parts.vae.dtype)).latent_dist.mode())
-            tokens = rearrange(first[:, :, 0], "b c h w -> b (h w) c")
-            return ImageTokens(tokens, tuple(first.shape[-2:]), image.shape[:2], extra=extra)
+            side = self.packing()[1]  # the pixels of each latent cell: nothing else looks at the picture yet
+            tokens = rearrange(drawn, "b c (h p) (w q) -> b (h w) (c p q)", p=side, q=side)
+            return ImageTokens(tokens, tuple(n // side for n in drawn.shape[-2:]), image.shape[:2], extra=extra)
         seen, grid = self.sight.see(shown)
         extra["seen"] = seen.hidden_states[-2].to(self.dtype)
         return ImageTokens(extra["seen"][:, 1:], grid, image.shape[:2], extra=extra)
@@ -81,15 +77,10 @@ class Wan(DiffusersPipeline):
         "What the VAE's latents are like."
         return self.parts.vae.config.latents_mean, self.parts.vae.config.latents_std
 
-    def latent_shape(self, image_tokens: ImageTokens, num_frames: int) -> tuple[int, ...]:
-        high, wide = (n // self.packing()[1] for n in image_tokens.extra["canvas"])
-        return (1, self.latent_frames(num_frames), self.parts.vae.config.z_dim, high, wide)
-
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
         text, e = self.said(text_tokens), image_tokens.extra
         extra = dict(seen=e["seen"], given=self.given(e["drawn"], self.latent_frames(self.frames_now())))
-        blind = Conditioning(text.extra["without"], text.extra["without_mask"], extra=extra)
-        return Conditioning(text.tokens, text.mask, blind, self.defaults["cfg_scale"], extra)
+        return self.conditions(text, extra)
 
     def given(self, drawn: Tensor, latent_frames: int) -> Tensor:  # `[1,3,H,W]` to `[1,C,T or 1,h,w]`
         "What the network is told of the picture: its latents, and which frames they are of."
@@ -141,4 +132,4 @@ class Wan(DiffusersPipeline):
     def frames(self, latents: Tensor) -> Tensor:
         x = self.scaled(rearrange(latents, "b t c h w -> b c t h w").to(self.parts.vae.dtype), back=True)
         video = self.parts.vae.decode(x, return_dict=False)[0]
-        return (rearrange(video[0], "c t h w -> t c h w").float() / 2 + 0.5).clamp(0, 1)
+        return in_colours(rearrange(video[0], "c t h w -> t c h w"))
