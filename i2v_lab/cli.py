@@ -186,7 +186,7 @@ def _bar(**options):
 
     return tqdm(file=sys.stderr, **options)
 
-# %% ../nbs/90_cli.ipynb #6fdb4beb
+# %% ../nbs/90_cli.ipynb #63f7e133
 def load_quietly(
     weights: str | None = None,  # a `.safetensors` file; None: the shipped weights
     model: str | None = None,  # a diffusers model: a folder, or a name on the hub
@@ -201,8 +201,8 @@ def load_quietly(
     try:
         from i2v_lab.pipeline.backends import load_pipeline
 
-        named = {"weights": weights, "model": model, "size": size}
-        return load_pipeline(*["diffusers"] * bool(model), **{k: v for k, v in named.items() if v})
+        named = {"backend": "diffusers" if model else None, "weights": weights, "model": model, "size": size}
+        return load_pipeline(**{k: v for k, v in named.items() if v})
     finally:
         if shown:
             click.echo(" " * 21 + "\r", err=True, nl=False)

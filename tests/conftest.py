@@ -37,6 +37,17 @@ def pipe(shipped_weights):
 
 
 @pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    """A folder with a tiny random checkpoint of every diffusers family."""
+    from i2v_lab.backends.tiny import FAMILIES_TINY, tiny_checkpoint
+
+    home = tmp_path_factory.mktemp("checkpoints")
+    for family in FAMILIES_TINY:
+        tiny_checkpoint(family, home / family)
+    return home
+
+
+@pytest.fixture(scope="session")
 def photo(root) -> Path:
     """A held-out photo with texture everywhere."""
     return root / "data" / "photos" / "scikit-image__coffee.jpg"

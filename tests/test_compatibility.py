@@ -187,6 +187,20 @@ def test_what_is_left_behind_is_reported_and_put_right(matrix_of):
     assert not hasattr(pipe.model.decoder, "left")
 
 
+def test_what_the_bare_pipeline_leaves_behind_is_reported_and_the_others_go_on(matrix_of):
+    pipe = reference_pipeline()
+    own = pipe.latent_shape
+
+    def untidy(*given):
+        pipe.clips = [*getattr(pipe, "clips", []), 1]
+        return own(*given)
+
+    pipe.latent_shape = untidy
+    matrix = matrix_of(Halve, pipe=pipe)
+    assert [(row.mix, row.status) for row in matrix.rows] == [((), "failed"), (("halve",), "failed")]
+    assert all("'clips' was replaced in pipe" in row.reason for row in matrix.rows)
+
+
 def test_a_matrix_is_kept(matrix_of, tmp_path):
     matrix = matrix_of(Halve, NotSoExact)
     saved = json.loads(matrix.save(tmp_path / "matrix.json").read_text())

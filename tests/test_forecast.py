@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import i2v_lab as lab
-from i2v_lab.backends.tiny import quiet, tiny_checkpoint
+from i2v_lab.backends.tiny import quiet
 from i2v_lab.extensions.snapshot import Surroundings
 from i2v_lab.extensions.step_cache import is_due
 from i2v_lab.forecasting.forecast import PARTS, Forecast, forecast
@@ -27,20 +27,13 @@ WORDS, STEPS = "a dog runs", 3
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """A folder by family."""
-    home = tmp_path_factory.mktemp("checkpoints")
-    return {family: tiny_checkpoint(family, home / family) for family in FAMILIES}
-
-
-@pytest.fixture(scope="session")
-def pipe_of(tiny):
+def pipe_of(checkpoints):
     """Pipelines by family and precision; each is loaded once."""
     known = {}
 
     def get(family: str, dtype: str = "fp32") -> Pipeline:
         if (family, dtype) not in known:
-            asked = dict(model=str(tiny[family]), size=FAMILIES[family][:2], dtype=dtype, device="cpu")
+            asked = dict(model=str(checkpoints / family), size=FAMILIES[family][:2], dtype=dtype, device="cpu")
             with quiet():
                 known[family, dtype] = lab.load_pipeline("diffusers", **asked)
         return known[family, dtype]
@@ -49,7 +42,7 @@ def pipe_of(tiny):
 
 
 @pytest.fixture(scope="session")
-def said(tiny):
+def said(checkpoints):
     """Forecasts by family and what is asked; each is made once."""
     known = {}
 
@@ -58,7 +51,7 @@ def said(tiny):
         if key not in known:
             width, height, frames = FAMILIES[family]
             asked = dict(dtype=dtype, steps=steps, device="cpu") | more
-            known[key] = forecast(str(tiny[family]), (width, height), frames, mix, **asked)
+            known[key] = forecast(str(checkpoints / family), (width, height), frames, mix, **asked)
         return known[key]
 
     return get
@@ -221,11 +214,11 @@ def test_what_reads_values_is_left_out_and_said(said):
     assert found.peak_bytes == said("ltx").peak_bytes
 
 
-def test_nothing_is_left_behind(tiny):
+def test_nothing_is_left_behind(checkpoints):
     from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as modes
 
     around = Surroundings()
-    for model, mix in ((str(tiny["ltx"]), ["kv_cache"]), ("motiondit", None)):
+    for model, mix in ((str(checkpoints / "ltx"), ["kv_cache"]), ("motiondit", None)):
         forecast(model, (64, 64), 9, mix, dtype="fp32", steps=2, device="cpu")
         assert modes() == [] and around.differences() == []
 

@@ -33,23 +33,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A folder with a checkpoint of every family."""
-    home = tmp_path_factory.mktemp("tiny")
-    for family in FAMILIES_TINY:
-        tiny_checkpoint(family, home / family)
-    return home
-
-
-@pytest.fixture(scope="module")
-def load(made):
+def load(checkpoints):
     """Pipelines by family; each is loaded once."""
     known = {}
 
     def load(family: str) -> DiffusionPipeline:
         if family not in known:
             with quiet():
-                known[family] = DiffusionPipeline.from_pretrained(made / family, use_safetensors=True)
+                known[family] = DiffusionPipeline.from_pretrained(checkpoints / family, use_safetensors=True)
             known[family].set_progress_bar_config(disable=True)
         return known[family]
 
@@ -110,13 +101,13 @@ def answer(network: nn.Module, arguments: dict) -> Tensor:
 
 
 @families
-def test_the_same_seed_gives_the_same_files_in_another_process(family, made, again):
-    assert contents(made / family) == contents(again / family)
+def test_the_same_seed_gives_the_same_files_in_another_process(family, checkpoints, again):
+    assert contents(checkpoints / family) == contents(again / family)
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory) -> Path:
-    """The same checkpoints, made by another process."""
+    """The same checkpoints, checkpoints by another process."""
     home = tmp_path_factory.mktemp("again")
     code = "from i2v_lab.backends.tiny import *; import sys; [tiny_checkpoint(f, sys.argv[1] + '/' + f) for f in {}]"
     subprocess.run([sys.executable, "-c", code.format([*FAMILIES_TINY]), str(home)], check=True)
@@ -124,8 +115,8 @@ def again(tmp_path_factory) -> Path:
 
 
 @families
-def test_another_seed_gives_other_weights_and_nothing_else(family, made, tmp_path):
-    one, two = contents(made / family), contents(tiny_checkpoint(family, tmp_path / "two", seed=1))
+def test_another_seed_gives_other_weights_and_nothing_else(family, checkpoints, tmp_path):
+    one, two = contents(checkpoints / family), contents(tiny_checkpoint(family, tmp_path / "two", seed=1))
     differ = {name for name in one if one[name] != two[name]}
     assert one.keys() == two.keys()
     assert differ == {name for name in one if name.endswith(".safetensors")} | {"README.md"}
@@ -144,14 +135,14 @@ def test_it_is_small_and_soon_made_and_leaves_the_random_numbers(family, tmp_pat
 
 
 @families
-def test_weights_are_safetensors_only(family, made):
-    kinds = {Path(name).suffix for name in contents(made / family)}
+def test_weights_are_safetensors_only(family, checkpoints):
+    kinds = {Path(name).suffix for name in contents(checkpoints / family)}
     assert kinds == {".json", ".md", ".safetensors"}
 
 
 @families
-def test_the_card_reads_as_on_a_hub(family, made):
-    head = (made / family / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+def test_the_card_reads_as_on_a_hub(family, checkpoints):
+    head = (checkpoints / family / "README.md").read_text(encoding="utf-8").split("---\n")[1]
     told = yaml.safe_load(head)
     assert (told["license"], told["pipeline_tag"]) == ("apache-2.0", "image-to-video")
     assert "random-weights" in told["tags"]

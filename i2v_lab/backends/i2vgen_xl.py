@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['I2VGenXL', 'cropped', 'squeezed']
 
-# %% ../../nbs/backends/20_i2vgen_xl.ipynb #79dc4142
+# %% ../../nbs/backends/20_i2vgen_xl.ipynb #c714fba0
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from .adapter import DiffusersPipeline, Sight, as_tensor, guide
+from .adapter import DiffusersPipeline, Sight, as_tensor, guide, in_colours
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/20_i2vgen_xl.ipynb #22d85a51
+# %% ../../nbs/backends/20_i2vgen_xl.ipynb #4dd738c2
 class I2VGenXL(DiffusersPipeline):
     "I2VGen-XL behind the five stages."
 
@@ -53,8 +53,7 @@ class I2VGenXL(DiffusersPipeline):
 
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
         text, e = self.said(text_tokens), image_tokens.extra
-        noise, _ = self.draws((1, 1, 4, 1, 1), self.seed_now(), first=e["mean"].shape)
-        first = (e["mean"] + e["std"] * noise.to(self.dtype)) * self.parts.vae.config.scaling_factor
+        first = self.first_frame(image_tokens) * self.parts.vae.config.scaling_factor
         extra = dict(first=first, seen=e["seen"])
         blind = Conditioning(text.extra["without"], extra=extra | dict(seen=torch.zeros_like(e["seen"])))
         return Conditioning(text.tokens, text.mask, blind, self.defaults["cfg_scale"], extra)
@@ -84,7 +83,7 @@ class I2VGenXL(DiffusersPipeline):
     def frames(self, latents: Tensor) -> Tensor:
         x = latents[0].to(self.dtype) / self.parts.vae.config.scaling_factor
         video = self.in_chunks(x, lambda part: self.parts.vae.decode(part).sample, own=1)
-        return (video.float() / 2 + 0.5).clamp(0, 1)
+        return in_colours(video)
 
 
 def cropped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:  # (width, height)

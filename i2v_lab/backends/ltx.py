@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WORDS_READ', 'LTX']
 
-# %% ../../nbs/backends/50_ltx.ipynb #4c45f3cc
+# %% ../../nbs/backends/50_ltx.ipynb #a311fdf4
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +14,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .adapter import DiffusersPipeline, guide
+from .adapter import DiffusersPipeline, guide, in_colours
 from ..core.errors import InputError
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/50_ltx.ipynb #42aa6a74
+# %% ../../nbs/backends/50_ltx.ipynb #d9e4a434
 WORDS_READ = 128  # tokens
 
 
@@ -46,8 +46,7 @@ class LTX(DiffusersPipeline):
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
         text, drawn = self.said(text_tokens), self.first_frame(image_tokens).float()
         extra = dict(first=self.parts._normalize_latents(drawn, *self.latent_statistics))
-        blind = Conditioning(text.extra["without"], text.extra["without_mask"], extra=extra)
-        return Conditioning(text.tokens, text.mask, blind, self.defaults["cfg_scale"], extra)
+        return self.conditions(text, extra)
 
     @property
     def latent_statistics(self) -> tuple[Tensor, Tensor]:  # mean, deviation of each channel
@@ -98,4 +97,4 @@ class LTX(DiffusersPipeline):
         if vae.config.timestep_conditioning:
             time = torch.zeros(1, device=self.on, dtype=x.dtype)
         video = vae.decode(x, time, return_dict=False)[0]
-        return (rearrange(video[0], "c t h w -> t c h w").float() / 2 + 0.5).clamp(0, 1)
+        return in_colours(rearrange(video[0], "c t h w -> t c h w"))

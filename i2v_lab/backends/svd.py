@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['MOTION', 'NOISE', 'recast', 'SVD']
 
-# %% ../../nbs/backends/30_svd.ipynb #2d5fd7c3
+# %% ../../nbs/backends/30_svd.ipynb #9793510e
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .adapter import DiffusersPipeline, Sight, as_tensor, guide
+from .adapter import DiffusersPipeline, Sight, as_tensor, guide, in_colours
 from ..core.actions import Action
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
-# %% ../../nbs/backends/30_svd.ipynb #2104a5bb
+# %% ../../nbs/backends/30_svd.ipynb #24470c33
 MOTION = {Action.STATIC: 1, Action.RUN: 255}  # motion_bucket_id; the others: 127
 NOISE = 0.02  # noise_aug_strength
 
@@ -66,7 +66,7 @@ class SVD(DiffusersPipeline):
 
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
         e, vae = image_tokens.extra, self.parts.vae
-        noise, _ = self.draws((1, 1, 4, 1, 1), self.seed_now(), first=e["drawn"].shape)
+        noise = self.first_draw(e["drawn"].shape)
         half = vae.dtype == torch.float16 and vae.config.force_upcast  # its encoder overflows
         try:
             if half:
@@ -105,4 +105,4 @@ class SVD(DiffusersPipeline):
         vae = self.parts.vae
         x = latents[0].to(vae.dtype) / vae.config.scaling_factor
         video = self.in_chunks(x, lambda part: vae.decode(part, num_frames=len(part)).sample, own=None)
-        return (video.float() / 2 + 0.5).clamp(0, 1)
+        return in_colours(video)

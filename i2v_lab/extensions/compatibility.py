@@ -128,7 +128,7 @@ def _wrong(mix: Mix, frames: dict[frozenset, list[np.ndarray]]) -> str:  # empty
             return f"{part.cls.name} is exact, so the frames of [{others}] were expected, they differ by up to {gap}"
     return ""
 
-# %% ../../nbs/extensions/80_compatibility.ipynb #7196c20e
+# %% ../../nbs/extensions/80_compatibility.ipynb #3d52ceb8
 def compatibility(
     pipe: Pipeline | None = None,  # None: the tiny one
     names: Iterable[str] | None = None,  # None: every extension that works
@@ -154,11 +154,9 @@ def compatibility(
     pipe.use()
     _work(pipe, Mix(), pictures, ASKED | asked)  # whatever the pipeline makes at first
     before = Snapshot(pipe)
-    _work(pipe, Mix(), pictures, ASKED | asked)
-    own = set(before.differences())  # no extension's doing: Wan's VAE makes its scratch lists anew every time
     try:
         for chosen in subsets(names):
-            row = _row(pipe, chosen, pictures, ASKED | asked, frames, refused, before, own)
+            row = _row(pipe, chosen, pictures, ASKED | asked, frames, refused, before)
             rows.append(row)
             if listener is not None:
                 listener(row)
@@ -175,7 +173,6 @@ def _row(
     frames: dict[frozenset, list[np.ndarray]],  # of every mix that worked; this one is added
     refused: dict[str, str],  # extensions that do not attach to this pipeline, and why; likewise
     before: Snapshot,
-    own: set[str],  # differences that the bare pipeline leaves, too
 ) -> Row:
     "Run one mix."
     try:
@@ -197,7 +194,7 @@ def _row(
     except Exception as e:  # noqa: BLE001 - a crash is what is looked for
         status, reason = "failed", f"{type(e).__name__}: {e}"
     seconds = round(time.perf_counter() - start, 3)
-    left = [difference for difference in before.differences() if difference not in own]
+    left = before.differences()
     if left:
         reason = reason or f"afterwards {left[0]}"
         before.restore()

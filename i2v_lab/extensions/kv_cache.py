@@ -6,7 +6,7 @@
 __all__ = ['CONTEXTS', 'KEYS_VALUES', 'SMALL', 'PAGE', 'version_of', 'address_of', 'Seen', 'Projections', 'wrap', 'unwrap',
            'Recent', 'weights_of', 'manner_of', 'Stored', 'to_file', 'Shelf', 'calls', 'KVCache']
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #0f375c91
+# %% ../../nbs/extensions/20_kv_cache.ipynb #4dfab878
 import copy
 import json
 import mmap
@@ -28,7 +28,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ..core.clip import Clip
 from ..core.errors import InputError
 from ..pipeline.extension import Extension, ExtensionOptions
-from ..pipeline.networks import is_fake, modules_of, networks
+from ..pipeline.networks import is_fake, modules_of, parts_of
 from ..pipeline.pipeline import Pipeline, picture_sha256
 from ..pipeline.stages import Conditioning, ImageTokens, TextTokens
 
@@ -308,7 +308,7 @@ def calls(found: Callable[[], set[nn.Module]]) -> Iterator[None]:  # where to no
     finally:
         handle.remove()
 
-# %% ../../nbs/extensions/20_kv_cache.ipynb #4a87f15c
+# %% ../../nbs/extensions/20_kv_cache.ipynb #3d728031
 class KVCache(Extension):
     "Keys and values of the condition within a clip, encoder outputs between clips; the frames do not change."
 
@@ -348,7 +348,7 @@ class KVCache(Extension):
         self.projections.forget()
         self.projections.peak, self.offloaded = 0, None
         others = self.pipe.extensions if self.pipe is not None else ()
-        self.projections.moving = any(getattr(e, "moves_weights", False) for e in others)
+        self.projections.moving = any(e.moves_weights for e in others)
         for part in (self.projections, self.pictures, self.prompts):
             part.hits = part.misses = 0
 
@@ -380,7 +380,7 @@ class KVCache(Extension):
 
     def _check_weights(self) -> None:
         "Forget what the encoders made, if any weight has changed since."
-        getattr(self.pipe, "settle", lambda: None)()  # weights that are on their way to the device are no others
+        self.pipe.settle()  # weights that are on their way to the device are no others
         place = (lambda t: 0) if self.projections.moving else self.shelf.address
         now = [(t, version, place(t)) for t, version in weights_of(self.pipe)]
         same = len(now) == len(self.weights) and all(a is b and v == w for (a, *v), (b, *w) in zip(now, self.weights))
@@ -414,8 +414,8 @@ class KVCache(Extension):
         if not self.options.offload_encoders or stage not in ("denoise", "decode"):
             return weights
         out, idle = dict(weights), self._idle()
-        for place, network in networks(self.pipe).items():
-            away = (p for m in network.modules() if m in idle for p in m._parameters.values() if p is not None)
+        for place, part in parts_of(self.pipe).items():
+            away = (p for m in part.modules() if m in idle for p in m._parameters.values() if p is not None)
             if place in out:
                 out[place] -= sum(p.nbytes for p in away if p.nbytes >= SMALL)
         return out

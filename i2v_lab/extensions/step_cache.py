@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONDITIONS', 'TRACES', 'forecast', 'is_due', 'History', 'FirstBlock', 'StepCache']
 
-# %% ../../nbs/extensions/30_step_cache.ipynb #47cc55a2
+# %% ../../nbs/extensions/30_step_cache.ipynb #a697d986
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..pipeline.extension import Extension, ExtensionOptions
-from ..pipeline.networks import networks
+from ..pipeline.networks import networks, own_of, put_back
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.stages import Conditioning
 
@@ -73,7 +73,7 @@ class History:
         while len(self.known) > most:
             self.known.popitem(last=False)
 
-# %% ../../nbs/extensions/30_step_cache.ipynb #9ac319b2
+# %% ../../nbs/extensions/30_step_cache.ipynb #ed55b355
 class FirstBlock:
     "diffusers' First Block Cache on the transformers of a pipeline, and how often it stopped after the first block."
 
@@ -85,7 +85,7 @@ class FirstBlock:
         found = [n for n in networks(pipe).values() if hasattr(n, "enable_cache")]
         self.passes, self.cut_short, self.networks = 0, 0, found
         modules = {m for n in found for m in n.modules()}
-        self.before = {m: {k: vars(m)[k] for k in TRACES if k in vars(m)} for m in modules}
+        self.before = own_of(modules, TRACES)
         self.counters = []
         for network in found:
             self.enable(network, threshold)
@@ -127,10 +127,7 @@ class FirstBlock:
         for network in self.networks:
             if network.is_cache_enabled:
                 network.disable_cache()
-        for m, own in self.before.items():
-            for k in TRACES:
-                if k in vars(m) and k not in own:
-                    delattr(m, k)
+        put_back(self.before, TRACES)
 
 # %% ../../nbs/extensions/30_step_cache.ipynb #c4650b5f
 class StepCache(Extension):

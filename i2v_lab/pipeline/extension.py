@@ -44,7 +44,7 @@ def explain(
             clauses.append(f"{owner}: {e['msg']}")
     return "; and ".join(clauses)
 
-# %% ../../nbs/pipeline/12_extension.ipynb #cdef7727
+# %% ../../nbs/pipeline/12_extension.ipynb #9f03482d
 STAGES = ("encode_image", "encode_prompt", "condition", "denoise", "decode")
 
 
@@ -56,6 +56,7 @@ class Extension:
     conflicts: ClassVar[tuple[str, ...]] = ()
     order: ClassVar[int] = 0
     exact: ClassVar[bool] = False
+    moves_weights: bool = False  # whether the weights' place is this extension's affair
     Options: ClassVar[type[ExtensionOptions]] = ExtensionOptions
 
     def __init_subclass__(cls, **kw):

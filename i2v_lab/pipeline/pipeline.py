@@ -109,11 +109,16 @@ class Pipeline(ABC):
         "Draw on the CPU, so that a seed means one thing on every device."
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(self.device)
 
-# %% ../../nbs/pipeline/18_pipeline.ipynb #8d304fe4
+# %% ../../nbs/pipeline/18_pipeline.ipynb #5a47844e
 @patch(as_prop=True)
 def request(self: Pipeline) -> Request | None:  # None: between clips
     "What is being made; most stages need not know."
     return vars(self).get("_running")
+
+
+@patch
+def settle(self: Pipeline) -> None:
+    "Bring the weights to where they are needed, if they wait elsewhere."
 
 
 @patch

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['TRACING', 'COLOURS', 'MIB', 'allocations', 'start_lean', 'start_whole', 'Allocated', 'levels', 'cpu_memory',
            'Tracing', 'numpy_memory', 'cuda_memory', 'torch_memory', 'weight_parts', 'weight_bytes', 'held_bytes',
-           'cache_bytes', 'without_caches', 'MemoryUse', 'most', 'MemoryReading', 'MemoryProbe', 'draw_stages']
+           'cache_bytes', 'without_caches', 'MemoryUse', 'most', 'MemoryReading', 'MemoryProbe', 'in_gib',
+           'draw_stages']
 
 # %% ../../nbs/probes/40_memory.ipynb #2220b574
 import os
@@ -162,7 +163,7 @@ def torch_memory(device: torch.device):  # a context manager, see `Allocated`
         raise InputError(f"memory of a {device.type} device cannot be measured; run on cpu or cuda")
     return cuda_memory(device) if device.type == "cuda" else cpu_memory()
 
-# %% ../../nbs/probes/40_memory.ipynb #65fb326e
+# %% ../../nbs/probes/40_memory.ipynb #16c38c2b
 def weight_parts(
     target: Any,  # a `Pipeline` or a torch module
 ) -> dict[str, nn.Module]:  # `model.decoder`: module
@@ -180,8 +181,8 @@ def weight_bytes(target: Any) -> dict[str, int]:  # bytes by part
     "Parameters and buffers of the parts."
     known, out = set(), {}
     for place, part in weight_parts(target).items():
-        tensors = [t.untyped_storage() for t in (*part.parameters(), *part.buffers())]
-        fresh = {s.data_ptr(): s.nbytes() for s in tensors if s.data_ptr() not in known}
+        storages = [t.untyped_storage() for t in (*part.parameters(), *part.buffers())]
+        fresh = {s._cdata: s.nbytes() for s in storages if s._cdata not in known}  # by identity: fakes have no address
         known |= set(fresh)
         out[place] = sum(fresh.values())
     return {place: nbytes for place, nbytes in out.items() if nbytes}
@@ -335,7 +336,12 @@ def see(self: MemoryProbe, event: Event, run: Run) -> MemoryUse | None:
 def end(self: MemoryProbe, run: Run) -> None:
     self.target = self.run = None
 
-# %% ../../nbs/probes/40_memory.ipynb #500327ad
+# %% ../../nbs/probes/40_memory.ipynb #171dd1e2
+def in_gib(nbytes: float, digits: int = 2) -> str:
+    "Bytes as people say them."
+    return f"{nbytes / 2**30:.{digits}f} GiB" if nbytes >= 2**30 / 10 else f"{nbytes / 2**20:.{digits - 1}f} MiB"
+
+
 COLOURS = {"weights": "#9a9a9a", "activations": "#3b6fb6", "caches": "#e69f00", "numpy": "#7fb3a6"}
 MIB = 2**20
 
