@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
-           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'forecast', 'study', 'Finding', 'look',
-           'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'app_notebook', 'lab']
+           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'new', 'package', 'forecast', 'study', 'Finding',
+           'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'lab_notebook',
+           'panel_notebook', 'app_notebook', 'lab']
 
 # %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
@@ -502,6 +503,52 @@ def check(name, as_json):
     if failed:
         raise SystemExit(1)
 
+# %% ../nbs/90_cli.ipynb #f44a2b09
+@extensions.command()
+@click.argument("name")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--install", is_flag=True, help="Also install it here, so that every panel of this environment has it.")
+@as_json_option
+def new(name, folder, install, as_json):
+    """Make a small nbdev project for a new extension NAME in DIR.
+
+    It works as it is: a notebook with the smallest extension that shows something, tests, an entry point, CI.  [default
+    DIR: i2v_lab_NAME]
+    """
+    from i2v_lab.packaging.project import install_project, new_project
+
+    made = new_project(name, folder)
+    notebook = made / "nbs" / f"00_{name}.ipynb"
+    lines = [f"made {made}; the extension is written in {notebook}", "next:"]
+    if install:
+        install_project(made)
+    else:
+        lines.append(f"  {sys.executable} -m pip install --no-build-isolation --no-deps -e {made}")
+    lines.append(f"  cd {made} && i2v-lab lab")
+    _finish(dict(folder=str(made), notebook=str(notebook), installed=install), "\n".join(lines), as_json)
+
+
+@extensions.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the project.  [default: i2v_lab_NAME]")
+@click.option("--name", help="Of the package.  [default: that of its only extension]")
+@click.option(
+    "--requires", multiple=True, metavar="PACKAGE", help="What it needs besides i2v_lab, such as 'scipy>=1.11'."
+)
+@as_json_option
+def package(notebook, out, name, requires, as_json):
+    """Make a pip package of the extensions in NOTEBOOK.
+
+    Its cells that begin with '#| export' become a module. The notebook is run, every extension in it is checked, and a
+    wheel is built; what is not in order is refused with the reason, and nothing is left behind. A notebook in a project
+    of extensions is packaged there.
+    """
+    from i2v_lab.packaging.package import package as make
+
+    say = lambda line: click.echo(line, err=as_json)
+    made = make(notebook, out, name=name, requirements=requires, say=say)
+    _finish(made.to_dict(), f"whoever installs it has it: pip install {made.wheel}", as_json)
+
 # %% ../nbs/90_cli.ipynb #da59e160
 @main.command()
 @click.option(
@@ -812,14 +859,31 @@ def find_up(
     raise InputError(f"no {name} at or above {str(here)!r}; run it in a checkout of the repository")
 
 
+def lab_notebook() -> Path:
+    "The notebook to open: the nearest `nbs/lab.ipynb`, or one of its own for whoever has no checkout."
+    try:
+        return find_up("nbs/lab.ipynb")
+    except InputError:
+        path = Path("lab.ipynb")
+        return path if path.is_file() else panel_notebook(path, "import i2v_lab as lab\n\nlab.Lab()")
+
+
+def panel_notebook(path: Path, cell: str) -> Path:
+    "Write a notebook of one cell."
+    from i2v_lab.core.files import atomic_path
+
+    source = dict(cell_type="code", id="panel", execution_count=None, metadata={}, outputs=[], source=cell)
+    kernel = dict(display_name="Python 3", language="python", name="python3")
+    notebook = dict(cells=[source], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    with atomic_path(path) as draft:
+        draft.write_text(json.dumps(notebook))
+    return path
+
+
 def app_notebook(folder: Path) -> Path:
     "Write the notebook behind the page: the panel and nothing else, working where the command was given."
     cell = f"import os\n\nimport i2v_lab as lab\n\nos.chdir({os.getcwd()!r})\nlab.Lab()"
-    source = dict(cell_type="code", id="panel", execution_count=None, metadata={}, outputs=[], source=cell)
-    kernel = dict(display_name="Python 3", language="python", name="python3")
-    path = folder / "i2v_lab.ipynb"
-    path.write_text(json.dumps(dict(cells=[source], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
-    return path
+    return panel_notebook(folder / "i2v_lab.ipynb", cell)
 
 
 @main.command()
@@ -833,7 +897,7 @@ def lab(app, jupyter_options):
     if app:
         notebook, root = app_notebook(Path(tempfile.mkdtemp(prefix="i2v_lab_"))), ["--Voila.ip=127.0.0.1"]
     else:
-        notebook = find_up("nbs/lab.ipynb")
+        notebook = lab_notebook()
         root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     os.execv(sys.executable, [sys.executable, "-m", module, str(notebook), *root, *jupyter_options])
 

@@ -106,6 +106,10 @@ PACKAGES = {  # module, its code, what it offers
     "third_broken": ("import no_such_module_at_all", "broken = third_broken:X"),
     "third_exits": ("import os\nos._exit(7)", "exits = third_exits:X"),
     "third_other": ("class X: pass", "other = third_other:X"),
+    "third_registers": (
+        GOOD.replace('"good"', '"registers"') + "\n\nimport i2v_lab\n\ni2v_lab.register(Good)\n",
+        "registers = third_registers:Good",
+    ),
     "third_takes": (GOOD.replace('"good"', '"kv_cache"'), "kv_cache = third_takes:Good"),
 }
 
@@ -129,7 +133,7 @@ def test_broken_packages_are_listed_and_harm_nobody(third_parties, tmp_path):
     rows = json.loads(done.stdout.splitlines()[-1])
     assert all(row.keys() == {"name", "origin", "status", "reason"} for row in rows)
     found = {(row["name"], row["origin"]): row for row in rows}
-    assert found["good", "third_good 1.0"]["status"] == "ok"
+    assert found["good", "third_good 1.0"]["status"] == found["registers", "third_registers 1.0"]["status"] == "ok"
     assert "no_such_module_at_all" in found["broken", "third_broken 1.0"]["reason"]
     assert "code 7" in found["exits", "third_exits 1.0"]["reason"]
     assert "subclass of Extension" in found["other", "third_other 1.0"]["reason"]

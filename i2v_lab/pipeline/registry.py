@@ -33,6 +33,8 @@ def register(
     "Make an extension known in this process."
     if not (isinstance(cls, type) and issubclass(cls, Extension) and cls is not Extension):
         raise InputError(f"register takes a subclass of Extension, got {cls!r}")
+    if any(e.value == f"{cls.__module__}:{cls.__qualname__}" for e in offered().get(cls.name, [])):
+        return cls  # a package whose notebook registers what the package offers: it is there already
     holder = _REGISTERED.get(cls.name)
     same = holder is not None and (holder.__module__, holder.__qualname__) == (cls.__module__, cls.__qualname__)
     if not replace and not same and cls.name in extension_names():
