@@ -151,7 +151,17 @@ from i2v_lab.extensions.conformance import check_extension
 report = check_extension(getattr(importlib.import_module(sys.argv[1]), sys.argv[2]), only=sys.argv[3:] or None)
 print("\\n" + json.dumps(report.to_dict() | {"skipped": sum(c.skipped for c in report.checks)}))
 """
-_TEST = "import sys; from nbdev.test import nbdev_test as test; test(sys.argv[1], n_workers=0)"
+_TEST = """
+import os, sys
+from nbdev.test import nbdev_test as test
+try:
+    test(sys.argv[1], n_workers=0)
+    code = 0
+except SystemExit as e:
+    code = e.code or 0
+sys.stdout.flush()
+os._exit(code)  # what threads of the notebook do at the end of the process is not asked
+"""
 
 
 def extension_classes(project: Path, module: str) -> dict[str, str]:  # class by the extension's name

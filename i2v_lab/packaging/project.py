@@ -67,7 +67,7 @@ def template_files() -> Iterator[tuple[Path, str]]:
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         parts = path.relative_to(root).parts
         if "__pycache__" not in parts:
-            yield path, "/".join("." * (part in HIDDEN_FILES) + part for part in parts)
+            yield path, "/".join("." * part.startswith(HIDDEN_FILES) + part.removesuffix(".txt") for part in parts)
 
 
 def write_files(
