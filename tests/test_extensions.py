@@ -150,3 +150,29 @@ def test_a_run_imports_only_what_its_mix_names(third_parties, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], env=third_parties, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties, tmp_path):
+    code = (
+        "import sys\n"
+        "from i2v_lab.views.extension_manager import ExtensionManager\n"
+        "manager = ExtensionManager()\n"
+        "manager.try_others()\n"
+        "assert not [m for m in sys.modules if m.startswith('third_')]\n"
+        "import json\n"
+        "print(json.dumps({n: [r.badge.value, r.problem.value] for n, r in manager.rows.items()}))\n"
+        "manager.rows['good'].box.value = True\n"
+        "assert set(manager.value) == {'good'}, manager.value\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=third_parties, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    for name, reason in {
+        "broken": "no_such_module_at_all",
+        "exits": "code 7",
+        "other": "no subclass of Extension",
+        "kv_cache": "third_takes 1.0",
+    }.items():
+        badge, problem = rows[name]
+        assert badge.startswith("<b>broken</b>") and reason in problem, (name, badge, problem)
+    assert rows["good"] == ["third_good 1.0", ""] and rows["adaptive_patch"] == ["built-in", ""]
