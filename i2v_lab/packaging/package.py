@@ -282,7 +282,7 @@ def package(
         raise InputError(f"{', '.join(missing)} is imported and not declared; add {wanted}")
     name = name or guessed_name(path, cells)
     check_name_of_package(name)
-    folder = Path(out or f"i2v_lab_{name}").expanduser()
+    folder = Path(out or f"i2v_lab_{name}").expanduser().absolute()
     files = named_files(sources(cells), path.parent)
     with whole_folder(folder) as draft:
         shipped = named_files(sources(cells, True), path.parent)
