@@ -42,6 +42,9 @@ def load_pipeline(
     given = dict(device=settings.device, dtype=settings.dtype, threads=settings.threads)
     if name == settings.backend and settings.model:
         given["model"] = settings.model
+    threads = (given | options)["threads"]
+    if not isinstance(threads, int) or not 0 <= threads <= 1024:
+        raise InputError(f"threads is a whole number from 0 (torch's own choice) to 1024, got {threads!r}")
     with _LOADING:
         make = found[name].load()
         taken = inspect.signature(make).parameters
