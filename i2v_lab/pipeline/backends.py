@@ -43,7 +43,7 @@ def load_pipeline(
     if name == settings.backend and settings.model:
         given["model"] = settings.model
     threads = (given | options)["threads"]
-    if not isinstance(threads, int) or not 0 <= threads <= 1024:
+    if type(threads) is not int or not 0 <= threads <= 1024:
         raise InputError(f"threads is a whole number from 0 (torch's own choice) to 1024, got {threads!r}")
     with _LOADING:
         make = found[name].load()
