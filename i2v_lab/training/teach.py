@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MotionLike', 'LEAST_WORDINGS', 'PICTURES', 'HELDOUT_EVERY', 'TARGETS', 'RANK', 'ALPHA', 'FORMAT', 'tilt_up', 'follow',
-           'check_motion', 'Recogniser', 'in_a_sentence', 'wording_pool', 'read_states', 'learn_words', 'photo_files',
-           'Frames', 'read_frames', 'Added', 'wordless', 'no_text', 'with_lora', 'lora_pairs', 'Lesson', 'Class',
-           'packed', 'checksum', 'about_of', 'unpacked', 'TaughtAction', 'extension_of', 'load_taught', 'Taught',
-           'check_name', 'check_wordings', 'teach_motion', 'with_somebody']
+           'check_motion', 'Recogniser', 'in_a_sentence', 'written_of_the_checkout', 'wording_pool', 'read_states',
+           'learn_words', 'photo_files', 'Frames', 'read_frames', 'Added', 'wordless', 'no_text', 'with_lora',
+           'lora_pairs', 'Lesson', 'Class', 'packed', 'checksum', 'about_of', 'unpacked', 'TaughtAction',
+           'extension_of', 'load_taught', 'Taught', 'check_name', 'check_wordings', 'plan_lesson', 'teach_motion',
+           'with_somebody']
 
 # %% ../../nbs/training/70_teach.ipynb #35903250
 import copyreg
@@ -51,7 +52,7 @@ from .sources import data_root
 from .sources import photos as listed_photos
 from .train import LENGTH_SHARES, LENGTHS, PACE_NAMES, learning_rate, motion_loss
 from .wordings import Wording, sample_scene, sample_wording
-from .written import varied
+from .written import varied, written_wordings
 
 # %% ../../nbs/training/70_teach.ipynb #6b063433
 MotionLike = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # time `[T]` in 0..1, generator to `[T,4]`
@@ -126,16 +127,25 @@ def in_a_sentence(text: str, rng: np.random.Generator) -> str:
     return varied(Wording(lead + said, Action.STATIC), rng).text
 
 
+def written_of_the_checkout() -> list[Wording]:  # none in a plain installation: the wheel has the grammar only
+    "Prompts for the eight actions that people wrote one by one."
+    try:
+        return written_wordings("train")
+    except InputError:
+        return []
+
+
 def wording_pool(
     wordings: Sequence[str],
     unlike: Sequence[str],
-    count: int,  # of yes; twice as many of no
+    count: int,  # of yes; some times as many of no
     rng: np.random.Generator,
 ) -> tuple[list[str], Tensor]:  # texts, `[N]` 1: yes
     "Texts that ask for it, and texts that do not."
     yes = [in_a_sentence(wordings[i % len(wordings)], rng) for i in range(count)]
     names = list(Action)
-    no = [sample_wording(names[i % len(names)], rng, 0.15).text for i in range(round(1.4 * count))]
+    no = [sample_wording(names[i % len(names)], rng, 0.15).text for i in range(3 * count)]
+    no += [varied(w, rng).text for w in rng.permutation(written_of_the_checkout())[: 2 * count]]
     no += [sample_scene(rng).words or "a picture" for _ in range(count // 5)]
     no += [in_a_sentence(unlike[i % len(unlike)], rng) for i in range(2 * count // 5 if unlike else 0)]
     return yes + no, torch.tensor([1.0] * len(yes) + [0.0] * len(no))
@@ -161,14 +171,15 @@ def learn_words(
     wordings: Sequence[str],
     unlike: Sequence[str] = (),
     *,
-    count: int = 500,
-    steps: int = 400,
+    count: int = 400,
+    steps: int = 500,
     seed: int = 0,
 ) -> Recogniser:
     "Train the recogniser; a matter of seconds once the states are read."
     rng = np.random.default_rng([seed, 1])
     texts, asked = wording_pool(wordings, unlike, count, rng)
     states, mask = read_states(text, texts)
+    rarity = (1 - asked).sum() / asked.sum()  # a prompt is as likely to ask for it as not
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learner = Recogniser(states.shape[-1]).train()
@@ -177,7 +188,7 @@ def learn_words(
             rows = rng.integers(len(texts), size=64)
             longest = int(mask[rows].sum(1).max())
             said = learner(states[rows, :longest].float(), mask[rows, :longest])
-            loss = F.binary_cross_entropy_with_logits(said, asked[rows])
+            loss = F.binary_cross_entropy_with_logits(said, asked[rows], pos_weight=rarity)
             optimiser.param_groups[0]["lr"] = learning_rate(step / steps, 3e-3)
             optimiser.zero_grad()
             loss.backward()
@@ -654,7 +665,7 @@ def check_wordings(
     return [w for w in known if w not in kept], kept
 
 
-def teach_motion(
+def plan_lesson(
     name: str,  # snake_case
     motion: MotionLike,
     wordings: Sequence[str],  # what people type who want it
@@ -664,12 +675,9 @@ def teach_motion(
     pipe: Pipeline | None = None,  # the shipped model; None: it is loaded
     photos: str | Path | Sequence[str | Path] | None = None,  # see `photo_files`
     lesson: Lesson = Lesson(),
-    stop: StopLike | None = None,
-    listener: Callable[[dict[str, Any]], None] = lambda line: None,
     source: str = "",  # where the motion is from, for the header
-) -> Taught:
-    "Teach the shipped model an action; its own weights stay as they are."
-    start = time.perf_counter()
+) -> Callable[..., Taught]:  # does it; takes `listener` and `stop`
+    "Check everything that teaching is given, and put it off until it is called."
     check_name(name)
     check_motion(motion)
     known, kept = check_wordings(wordings, heldout)
@@ -681,15 +689,35 @@ def teach_motion(
     pipe = load_shipped() if pipe is None else pipe
     if not isinstance(pipe, MotionPipeline) or pipe.weights_sha256 is None:
         raise InputError(f"only the shipped model (motiondit) with its weights can be taught, got {pipe!r}")
-    with pipe.using(None):
-        return _taught(name, motion, known, kept, list(unlike), pipe, files, lesson, stop, listener, source, start)
+    about = dict(name=name, wordings=known, heldout=kept, unlike=list(unlike), source=source, photos=len(files))
+
+    def go(listener: Callable[[dict[str, Any]], None] = lambda line: None, stop: StopLike | None = None) -> Taught:
+        with pipe.using(None):
+            return _taught(pipe, motion, files, lesson, about, listener, stop)
+
+    return go
 
 
-def _taught(name, motion, known, kept, unlike, pipe, files, lesson, stop, listener, source, start) -> Taught:
+def teach_motion(
+    name: str,
+    motion: MotionLike,
+    wordings: Sequence[str],
+    *,
+    stop: StopLike | None = None,
+    listener: Callable[[dict[str, Any]], None] = lambda line: None,
+    **given: Any,  # see `plan_lesson`
+) -> Taught:
+    "Teach the shipped model an action; its own weights stay as they are."
+    return plan_lesson(name, motion, wordings, **given)(listener, stop)
+
+
+def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
+    start = time.perf_counter()
     seconds = lambda: time.perf_counter() - start
     tell = lambda stage, **line: listener(dict(stage=stage, seconds=round(seconds(), 1), **line))
     tell("words", done=0.0)
-    words = learn_words(pipe.text, [name.replace("_", " "), *known], unlike, seed=lesson.seed)
+    known = [about["name"].replace("_", " "), *about["wordings"]]
+    words = learn_words(pipe.text, known, about["unlike"], seed=lesson.seed)
     heard = lambda n: tell("photos", done=n / lesson.frames)
     frames = read_frames(pipe, files, lesson.frames, seed=lesson.seed, stop=stop, heard=heard)
     if lesson.moves == "subject":
@@ -706,12 +734,7 @@ def _taught(name, motion, known, kept, unlike, pipe, files, lesson, stop, listen
     tensors = {f"words.{k}": v for k, v in words.state_dict().items()}
     tensors |= {f"added.{k}": v.detach().cpu() for k, v in one.added.state_dict().items()}
     tensors |= {f"lora.{k}": v for k, v in lora_pairs(one.decoder).items()}
-    about = dict(
-        name=name,
-        wordings=known,
-        heldout=kept,
-        unlike=unlike,
-        source=source,
+    about = about | dict(
         moves=lesson.moves,
         weights_sha256=pipe.weights_sha256,
         lora=dict(r=lesson.rank, lora_alpha=ALPHA * lesson.rank // RANK, target_modules=list(TARGETS)),
@@ -719,7 +742,6 @@ def _taught(name, motion, known, kept, unlike, pipe, files, lesson, stop, listen
         steps=len(losses),
         clips=len(losses) * lesson.batch,
         crops=len(frames),
-        photos=len(files),
         seconds=round(seconds(), 1),
         threads=torch.get_num_threads(),
         loss=round(float(np.mean([loss for _, loss in losses[-20:]])), 4) if losses else None,
