@@ -337,6 +337,7 @@ class Lesson:
     lr: float = 3e-3
     rank: int = RANK
     frames: int = 128  # crops of photos
+    texts: int = 400  # that ask for it, for the recogniser
     seed: int = 0
     gradient_checkpointing: bool = False
     moves: str = "camera"  # "camera" or "subject": what the motion moves
@@ -717,7 +718,7 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
     tell = lambda stage, **line: listener(dict(stage=stage, seconds=round(seconds(), 1), **line))
     tell("words", done=0.0)
     known = [about["name"].replace("_", " "), *about["wordings"]]
-    words = learn_words(pipe.text, known, about["unlike"], seed=lesson.seed)
+    words = learn_words(pipe.text, known, about["unlike"], count=lesson.texts, seed=lesson.seed)
     heard = lambda n: tell("photos", done=n / lesson.frames)
     frames = read_frames(pipe, files, lesson.frames, seed=lesson.seed, stop=stop, heard=heard)
     if lesson.moves == "subject":

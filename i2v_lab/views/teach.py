@@ -10,11 +10,13 @@ __all__ = ['LONGEST', 'STAGES', 'motion_of_clip', 'loss_svg', 'Teaching', 'in_no
 import html
 import math
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
@@ -25,11 +27,12 @@ from ..core.actions import Action
 from ..core.clip import Clip
 from ..core.errors import InputError
 from ..core.picture import load_picture
+from ..model.shipped import load_shipped
 from ..pipeline.pipeline import Pipeline, subject_found
 from ..pipeline.stages import StopLike
 from ..study.judge import STILL, judge
 from ..study.track import judge_taught, read_track
-from ..training.known_motion import Motion, draw_motion
+from ..training.known_motion import Motion, draw_motion, render_known
 from i2v_lab.training.teach import (
     Lesson,
     MotionLike,
@@ -230,7 +233,7 @@ def teach(
     pipe: Pipeline | None = None,  # the shipped model; None: it is loaded
     stop: StopLike | None = None,  # ends it; what was learned is kept
     live: bool | None = None,  # in a thread with a plot; None: in a notebook
-    **more: Any,  # other fields of `Lesson`: batch, lr, rank, frames
+    **more: Any,  # other fields of `Lesson`: batch, lr, rank, frames, texts
 ) -> Taught:
     "Teach the shipped model a ninth action."
     if (motion is None) == (clips is None):
@@ -270,8 +273,6 @@ def share(hits: Sequence[bool]) -> dict[str, Any]:  # share, n, low, high
 
 def fitted(picture: np.ndarray, short: int) -> np.ndarray:  # uint8 `[H,W,3]`
     "A picture with a shorter side of so many pixels."
-    import cv2
-
     f = short / min(picture.shape[:2])
     return cv2.resize(picture, None, fx=f, fy=f, interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_CUBIC)
 
