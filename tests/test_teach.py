@@ -1,6 +1,7 @@
 """Teaching an action, the whole way: a lesson of a few steps, its file, the extension in it, and what is refused."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -19,7 +20,13 @@ WORDS = [
     *("tilt up", "look up", "the camera tilts upwards", "raise the view", "point the camera higher"),
     *("an upward tilt", "look at the sky", "turn the camera to the sky"),
 ]
-BRIEF = dict(steps=3, batch=2, frames=6, texts=40)
+BRIEF = dict(steps=3, batch=2, frames=4, texts=24)
+SWITCHED = (
+    "leaves_the_pipeline_as_it_was",
+    "leaves_the_frames_as_they_were",
+    "toggling_leaks_nothing",
+    "the_user_decides",
+)
 ASK = dict(seed=1, num_inference_steps=3, num_frames=4)
 
 
@@ -52,14 +59,9 @@ def test_the_seed_decides(taught, pipe, photos):
 
 
 def test_the_loss_falls(pipe, photos):
-    lesson = Lesson(batch=4, frames=6)
-    one = Class(pipe, read_frames(pipe, photos, 6), tilt_up, lesson)
-    with torch.no_grad():
-        before = np.mean([float(one.loss(s)) for s in range(100, 104)])
-    for step in range(12):
-        one.step(step, step / 24)
-    with torch.no_grad():
-        assert np.mean([float(one.loss(s)) for s in range(100, 104)]) < 0.8 * before
+    one = Class(pipe, read_frames(pipe, photos, 4), tilt_up, Lesson(batch=2, lr=1e-2))
+    losses = [one.step(0, 0.1) for _ in range(12)]  # the same clips again and again
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_checkpointing_gives_the_same_gradients(pipe, photos):
@@ -126,20 +128,17 @@ def test_a_package_of_one_line_is_a_plug_in(taught, tmp_path):
     code = f"""
 import json, sys
 sys.path.insert(0, {str(tmp_path)!r})
-import i2v_lab as lab
-row = [r for r in lab.list_extensions() if r.name == "tilt_up"][0]
-print(json.dumps([row.origin, row.status, row.reason, "peft" in sys.modules]))
+from i2v_lab.pipeline.registry import find_extension, place_of
+print(json.dumps([place_of("tilt_up"), find_extension("tilt_up").about["name"], "peft" in sys.modules]))
 """
     run = dict(capture_output=True, text=True, cwd=ROOT, check=True)
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    import os
-
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, **run)
-    assert json.loads(done.stdout.splitlines()[-1]) == ["tilts 1.0", "ok", "", False]  # and needs no peft
+    assert json.loads(done.stdout.splitlines()[-1]) == ["tilts 1.0", "tilt_up", False]  # and needs no peft
 
 
 def test_the_suite_for_extensions(taught, pipe):
-    report = lab.check_extension(taught.extension, pipe, only=["declarations", "construction", "options", "switching"])
+    report = lab.check_extension(taught.extension, pipe, only=["declarations", "construction", "options", *SWITCHED])
     assert report.passed, report
 
 

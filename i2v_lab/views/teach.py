@@ -60,10 +60,10 @@ def motion_of_clip(
     if clip.seconds > LONGEST:
         raise InputError(f"{where} is {clip.seconds:.0f} s long; cut it to the motion, {LONGEST:g} s at most")
     track = read_track(clip, rate=30)
-    if track.cut is not None:
-        raise InputError(f"{where} cuts to another picture after {track.cut} frames; give the part before or after")
     if 50 * track.reach < STILL:
         raise InputError(f"{where} shows no motion of the view ({50 * track.reach:.2f} % of the side); give another")
+    if track.cut is not None:
+        raise InputError(f"{where} cuts to another picture after {track.cut} frames; give the part before or after")
     if track.fit < 0.4:
         raise InputError(f"{where} cannot be followed: only {track.fit:.0%} of the points agree on one motion")
     return track.moves
@@ -335,7 +335,7 @@ def measure(
 
 @patch
 def _measure_eight(self: Taught, pipe, pictures, n, seed, stop, listener) -> dict[str, Any]:
-    rng, before, after, same, acted = np.random.default_rng([seed, 8]), [], [], [], []
+    rng, before, after, same = np.random.default_rng([seed, 8]), [], [], []
     somebody = [i for i, p in enumerate(pictures) if subject_found(pipe.encode_image(p))["found"]] or range(
         len(pictures)
     )
@@ -352,11 +352,21 @@ def _measure_eight(self: Taught, pipe, pictures, n, seed, stop, listener) -> dic
         before.append(judge(off).action == action)
         after.append(judge_taught(on, self.name, self.examples).action == action)
         same.append(bool((off.frames == on.frames).all()))
-        acted.append(bool(on.settings["extensions"][self.name]["acts"]))
         listener("eight", i + 1, n)
+    alarms = self.false_alarms(pipe, seed=seed)
     return dict(
-        eight_before=share(before), eight_after=share(after), eight_same_frames=share(same), false_alarms=share(acted)
+        eight_before=share(before), eight_after=share(after), eight_same_frames=share(same), false_alarms=alarms
     )
+
+
+@patch
+def false_alarms(self: Taught, pipe: Pipeline, n: int = 320, seed: int = 0) -> dict[str, Any]:
+    "How often it would act on held-out wordings of the first eight actions."
+    rng, names = np.random.default_rng([seed, 9]), list(Action)
+    prompts = [sample_wording(names[i % len(names)], rng, 0.0, split="heldout").text for i in range(n)]
+    with pipe.using([self.extension]):
+        sure = [float(pipe.encode_prompt(prompt).extra[f"taught.{self.name}"]) for prompt in prompts]
+    return share([p >= 0.5 for p in sure])
 
 
 @patch(as_prop=True)
