@@ -24,7 +24,10 @@ _NAMES = {
     "pipeline.stages": ["Stopped"],
     "probes.conformance": ["check_probe"],
     "study.judge": ["judge"],
+    "study.track": ["judge_taught", "read_track"],
+    "training.teach": ["load_taught"],
     "views.study_panel": ["Study", "StudyPanel"],
     "views.panel": ["Lab"],
+    "views.teach": ["Taught", "teach"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
