@@ -3127,6 +3127,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'i2v_lab/views/study_wall.py')},
             'i2v_lab.views.teach': { 'i2v_lab.views.teach.Taught._measure_eight': ( 'views/teach.html#taught._measure_eight',
                                                                                     'i2v_lab/views/teach.py'),
+                                     'i2v_lab.views.teach.Taught.false_alarms': ( 'views/teach.html#taught.false_alarms',
+                                                                                  'i2v_lab/views/teach.py'),
                                      'i2v_lab.views.teach.Taught.figures': ('views/teach.html#taught.figures', 'i2v_lab/views/teach.py'),
                                      'i2v_lab.views.teach.Taught.measure': ('views/teach.html#taught.measure', 'i2v_lab/views/teach.py'),
                                      'i2v_lab.views.teach.Taught.plot': ('views/teach.html#taught.plot', 'i2v_lab/views/teach.py'),
