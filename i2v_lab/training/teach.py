@@ -476,10 +476,11 @@ class TaughtAction(Extension):
         part = lambda of: {
             k.removeprefix(of): v.float().to(pipe.device) for k, v in tensors.items() if k.startswith(of)
         }
-        self._words, self._added = Recogniser(pipe.text.dim), Added(decoder.width)
+        with torch.device("meta"):  # nothing is drawn for what is then loaded
+            self._words, self._added = Recogniser(pipe.text.dim), Added(decoder.width)
         for module, of in ((self._words, "words."), (self._added, "added.")):
-            module.load_state_dict(part(of))
-            module.to(pipe.device).eval().requires_grad_(False)
+            module.load_state_dict(part(of), assign=True)
+            module.eval().requires_grad_(False)
         self._pipe, self._hooks = pipe, []
         lora, scale = part("lora."), self.about["lora"]["lora_alpha"] / self.about["lora"]["r"]
         for place in sorted({k.rpartition(".")[0] for k in lora}):
