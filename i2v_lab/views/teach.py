@@ -177,7 +177,8 @@ def with_bar(work: Callable[..., Taught], name: str, stop: StopLike | None) -> T
     "Do it here, with a bar; Ctrl-C ends it and keeps what was learned."
     pressed = threading.Event()
     both = _Either(pressed, stop)
-    with tqdm(total=100, desc=name, unit="%", bar_format="{desc} {bar} {elapsed} {postfix}") as bar:
+    look = dict(unit="%", bar_format="{desc} {bar} {elapsed} {postfix}", disable=None)  # only on a terminal
+    with tqdm(total=100, desc=name, **look) as bar:
 
         def hear(line: dict[str, Any]) -> None:
             bar.set_description(f"{name}: {STAGES[line['stage']]}", refresh=False)
