@@ -2,7 +2,9 @@
 # make demo     set up and make one clip for each action, and a contact sheet
 # make test     set up and run every notebook and every test
 # make setup    only set up (.venv); the others do it by themselves
+# make docs     build the site, offline, into build/docs/html; LINKS=1 asks the web whether links to it still work
 # make readme   write README.md from nbs/index.ipynb
+# make pictures take the pictures of the panel and of a study that README and site show
 # make figures  measure what the model card says, and write it
 # make tables   measure what the extensions do, and write it into its notebook (half an hour)
 # make study    measure which extension did what, and write it into its notebook (some minutes)
@@ -23,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport IN_TEST PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab demo test readme figures tables study weights package clean
+.PHONY: help setup lab demo test docs readme pictures figures tables study weights package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,8 +64,16 @@ test: setup
 	@$(BIN)/python -m pytest tests/browser
 	@$(BIN)/python -m pytest --ignore=tests/browser -n $(WORKERS) --dist loadfile
 
+LINKS ?=
+docs: setup
+	@$(BIN)/python docs/build.py $(if $(LINKS),--external)
+	@echo "build/docs/html/index.html"
+
 readme: setup
 	@$(BIN)/python tests/tools/readme.py
+
+pictures: setup
+	$(BIN)/python tests/tools/pictures.py
 
 figures: setup
 	$(BIN)/python tests/bench/figures.py
