@@ -469,7 +469,7 @@ def fetch(dest, only, as_json):
 @main.group(cls=Commands, invoke_without_command=True)
 @click.pass_context
 def extensions(ctx: click.Context):
-    """See which extensions there are, and check them."""
+    """See which extensions there are, check them, begin a new one, make a package of it."""
     _help_if_alone(ctx)
 
 
@@ -532,21 +532,22 @@ def new(name, folder, install, as_json):
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the project.  [default: i2v_lab_NAME]")
 @click.option("--name", help="Of the package.  [default: that of its only extension]")
+@click.option("--version", help="Of the package, such as 0.2.0.  [default: the project's, at first 0.1.0]")
 @click.option(
     "--requires", multiple=True, metavar="PACKAGE", help="What it needs besides i2v_lab, such as 'scipy>=1.11'."
 )
 @as_json_option
-def package(notebook, out, name, requires, as_json):
-    """Make a pip package of the extensions in NOTEBOOK.
+def package(notebook, out, name, version, requires, as_json):
+    """Make a pip package of the extensions in NOTEBOOK, or of a taught action (.safetensors).
 
     Its cells that begin with '#| export' become a module. The notebook is run, every extension in it is checked, and a
-    wheel is built; what is not in order is refused with the reason, and nothing is left behind. A notebook in a project
-    of extensions is packaged there.
+    wheel is built, in about a minute. What is not in order is refused with the reason, and nothing is left behind. A
+    notebook in a project of extensions is packaged there: its module is written, and a wheel only if all is in order.
     """
     from i2v_lab.packaging.package import package as make
 
     say = lambda line: click.echo(line, err=as_json)
-    made = make(notebook, out, name=name, requirements=requires, say=say)
+    made = make(notebook, out, name=name, requirements=requires, version=version, say=say)
     _finish(made.to_dict(), f"whoever installs it has it: pip install {made.wheel}", as_json)
 
 # %% ../nbs/90_cli.ipynb #da59e160

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EXPORT', 'NAMED', 'MOST_BYTES', 'Say', 'TAUGHT', 'read_notebook', 'sources', 'trees', 'imported', 'bare',
            'undeclared', 'named_files', 'take_along', 'extension_classes', 'run_notebook', 'conformance', 'build',
-           'whole_again', 'check_names', 'Package', 'package', 'found_in', 'prove', 'guessed_name',
-           'check_name_of_package', 'write_project', 'set_module', 'project_of', 'is_ours', 'package_in_place', 'offer',
-           'notebook_of_taught', 'notebook_with']
+           'whole_again', 'check_names', 'Package', 'package', 'found_in', 'prove', 'counted', 'written_names',
+           'guessed_name', 'check_name_of_package', 'write_project', 'set_module', 'project_of', 'is_ours',
+           'package_in_place', 'set_version', 'offer', 'notebook_of_taught', 'notebook_with']
 
 # %% ../../nbs/packaging/20_package.ipynb #563b6a6d
 import ast
@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from ..core.errors import InputError
 from ..core.files import atomic_path
 from i2v_lab.packaging.project import (
+    check_form,
     check_name,
     class_name,
     entry_points_of,
@@ -96,15 +97,15 @@ def bare(requirement: str) -> str:
 def undeclared(
     cells: Iterable[str],
     requirements: Iterable[str],  # besides i2v_lab, such as "scipy>=1.11"
-) -> dict[str, str]:  # distribution by module
+) -> dict[str, str]:  # distribution by module; empty: it is not installed
     "What is imported and would not be there."
     own = [r for r in requires("i2v_lab") or [] if "extra ==" not in r]
     declared = {bare(r) for r in [*own, *requirements]} | {"i2v-lab"}
     known = packages_distributions()
     missing = {}
     for module in sorted(imported(cells) - set(sys.stdlib_module_names) - {"i2v_lab"}):
-        names = known.get(module, [module])
-        if declared.isdisjoint(map(bare, names)):
+        names = known.get(module, [""])
+        if declared.isdisjoint(map(bare, names)) and bare(module) not in declared:
             missing[module] = names[0]
     return missing
 
@@ -267,6 +268,7 @@ def package(
     *,
     name: str | None = None,  # of the package; None: that of the only extension, or of the file
     requirements: Iterable[str] = (),  # besides i2v_lab, such as "scipy>=1.11"
+    version: str | None = None,  # such as "0.2.0"; None: what the project has, at first 0.1.0
     say: Say = lambda line: None,  # hears of each thing done
 ) -> Package:
     "Make a package of a notebook, or refuse with the reason."
@@ -275,7 +277,9 @@ def package(
     if path.suffix == ".safetensors":
         with TemporaryDirectory() as folder:
             made = notebook_of_taught(path, Path(folder))
-            return package(made, out, name=name, requirements=requirements, say=say)
+            return package(made, out, name=name, requirements=requirements, version=version, say=say)
+    if version is not None and not re.fullmatch(r"\d+(\.\d+)*([abc]|rc|\.post|\.dev)?\d*", version):
+        raise InputError(f"a version is numbers and dots, such as '0.2.0', got {version!r}")
     cells, requirements = read_notebook(path), list(requirements)
     home = project_of(path)
     if home is not None:
@@ -284,23 +288,32 @@ def package(
                 f"{path.name} belongs to the project {str(home)!r}, whose pyproject.toml says what it is called and needs; "
                 "leave out --out, --name and --requires"
             )
-        return package_in_place(path, cells, home, say)
+        return package_in_place(path, cells, home, version, say)
     missing = undeclared(sources(cells, True), requirements)
     if missing:
-        wanted = " ".join(f"--requires {dist}" for dist in missing.values())
-        raise InputError(f"{', '.join(missing)} is imported and not declared; add {wanted}")
-    name = name or guessed_name(path, cells)
+        wanted = " ".join(f"--requires {dist or 'PACKAGE'}" for dist in missing.values())
+        raise InputError(f"imported, and not declared: {', '.join(missing)}; add {wanted}")
+    written = written_names(cells)
+    name = name or guessed_name(path, written)
+    for extension in written:
+        check_form(extension)
+    check_names(written, f"i2v-lab-{name}")
     check_name_of_package(name)
     folder = Path(out or f"i2v_lab_{name}").expanduser().absolute()
+    own = folder / "nbs" / f"00_{name}.ipynb"
+    if own.is_file():
+        raise InputError(
+            f"{str(folder)!r} is the project of {name!r} already; go on with its notebook {str(own)!r}, or give another --out"
+        )
     files = named_files(sources(cells), path.parent)
     with whole_folder(folder) as draft:
         shipped = named_files(sources(cells, True), path.parent)
         first = dict.fromkeys([name])  # until the classes are known
-        write_project(draft, name, first, requirements, path, files, shipped)
+        write_project(draft, name, first, requirements, path, files, shipped, version or "0.1.0")
         module = f"i2v_lab_{name}.{name}"
-        say(f"exported {len(sources(cells, True))} cells of {path.name}")
+        say(f"exported {counted(cells)} of {path.name}")
         found = found_in(draft, module, f"i2v-lab-{name}", path.name)
-        write_project(draft, name, found, requirements, path, files, shipped)
+        write_project(draft, name, found, requirements, path, files, shipped, version or "0.1.0")
         checks, built = prove(draft, draft / "nbs" / f"00_{name}.ipynb", module, found, say)
         draft_files = [p.relative_to(draft) for p in built]
     made = tuple(folder / p for p in draft_files)
@@ -335,8 +348,14 @@ def prove(
     return checks, build(project)
 
 # %% ../../nbs/packaging/20_package.ipynb #145cdf0b
-def guessed_name(path: Path, notebook: dict) -> str:
-    "A name for the package: that of the only extension in it, or that of the file."
+def counted(notebook: dict) -> str:
+    "How many cells are exported."
+    n = len(sources(notebook, True))
+    return f"{n} cell{'s' if n > 1 else ''}"
+
+
+def written_names(notebook: dict) -> list[str]:
+    "What the classes in exported cells call themselves."
     names = []
     for tree in trees(sources(notebook, True)):
         for node in ast.walk(tree):
@@ -347,17 +366,22 @@ def guessed_name(path: Path, notebook: dict) -> str:
                     if isinstance(n, ast.Assign)
                     and [t.id for t in n.targets if isinstance(t, ast.Name)] == ["name"]
                     and isinstance(n.value, ast.Constant)
+                    and any("Extension" in ast.unparse(base) for base in node.bases)
                 ]
+    return names
+
+
+def guessed_name(path: Path, names: list[str]) -> str:
+    "A name for the package: that of the only extension in it, or that of the file."
     return names[0] if len(names) == 1 else re.sub(r"\W+", "_", re.sub(r"^\d+_", "", path.stem)).strip("_").lower()
 
 
 def check_name_of_package(name: str) -> None:
     "A package may be called like its extension, so only the form counts here."
     try:
-        check_name(name)
+        check_form(name)
     except InputError as error:
-        if "snake_case" in str(error):
-            raise InputError(f"the package cannot be called {name!r}; give it a --name such as 'soft_focus'") from error
+        raise InputError(f"the package cannot be called {name!r}; give it a --name such as 'soft_focus'") from error
 
 
 def write_project(
@@ -368,6 +392,7 @@ def write_project(
     notebook: Path,
     files: Iterable[Path],  # that go beside the notebook
     shipped: Iterable[Path],  # that go into the package
+    version: str,
 ) -> None:
     "Write everything, and export."
     write_files(folder, name, offers, requirements, notebook)
@@ -377,7 +402,7 @@ def write_project(
     copy.write_text(json.dumps(cells, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     inside = folder / f"i2v_lab_{name}"
     inside.mkdir(exist_ok=True)
-    (inside / "__init__.py").write_text('__version__ = "0.1.0"\n')
+    (inside / "__init__.py").write_text(f'__version__ = "{version}"\n')
     take_along(files, notebook.parent, copy.parent)
     take_along(shipped, notebook.parent, inside)
     export(folder)
@@ -390,8 +415,8 @@ def set_module(notebook: dict, module: str) -> None:
         if cell["cell_type"] == "code" and NAMED.search(code):
             cell["source"] = NAMED.sub(f"#| default_exp {module}", code).splitlines(keepends=True)
             return
-    line = dict(cell_type="code", id="default-exp", execution_count=None, metadata={}, outputs=[])
-    notebook["cells"].insert(0, line | {"source": [f"#| default_exp {module}"]})
+    first = next(c for c in notebook["cells"] if c["cell_type"] == "code" and EXPORT.search("".join(c["source"])))
+    first["source"] = f"#| default_exp {module}\n{''.join(first['source'])}".splitlines(keepends=True)
 
 # %% ../../nbs/packaging/20_package.ipynb #371c062c
 def project_of(notebook: Path) -> Path | None:
@@ -407,28 +432,43 @@ def is_ours(folder: Path) -> bool:
     return (folder / "i2v_lab" / "packaging").is_dir()
 
 
-def package_in_place(path: Path, cells: dict, home: Path, say: Say) -> Package:
+def package_in_place(path: Path, cells: dict, home: Path, version: str | None, say: Say) -> Package:
     "Package a notebook of a project, where it is."
     import tomllib
 
     about = tomllib.loads((home / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     missing = undeclared(sources(cells, True), about.get("dependencies", []))
     if missing:
-        wanted = ", ".join(f'"{dist}"' for dist in missing.values())
+        wanted = ", ".join(f'"{dist or "PACKAGE"}"' for dist in missing.values())
         raise InputError(
-            f"{', '.join(missing)} is imported and not declared; add {wanted} to dependencies in pyproject.toml"
+            f"imported, and not declared: {', '.join(missing)}; add {wanted} to dependencies in pyproject.toml"
         )
     where = [NAMED.search(code) for code in sources(cells)]
     if not any(where):
         raise InputError(f"{path.name} does not say which module it is; give it a cell with '#| default_exp NAME'")
     export(home)
-    module = f"{about['name'].replace('-', '_')}.{next(m for m in where if m)[1]}"
-    say(f"exported {len(sources(cells, True))} cells of {path.name} to {module}")
+    inside = about["name"].replace("-", "_")
+    module = f"{inside}.{next(m for m in where if m)[1]}"
+    say(f"exported {counted(cells)} of {path.name} to {module}")
+    set_version(home / inside / "__init__.py", version, say)
     found = found_in(home, module, about["name"], path.name)
     offer(home, module, found)
     checks, files = prove(home, path, module, found, say)
     say(f"built {' and '.join(str(p) for p in files)}")
     return Package(home, {n: f"{module}:{cls}" for n, cls in found.items()}, checks, tuple(files))
+
+
+def set_version(file: Path, version: str | None, say: Say) -> None:
+    "Write the version into a package, or say that the old one is built again."
+    text = file.read_text(encoding="utf-8")
+    now = re.search(r'^__version__ = "(.*)"', text, re.MULTILINE)
+    if version is None or now is None:
+        again = now and list((file.parents[1] / "dist").glob(f"*-{now[1]}-*.whl"))
+        if again:
+            say(f"version {now[1]} was built before and is replaced; --version gives the change a version of its own")
+        return
+    with atomic_path(file) as draft:
+        draft.write_text(text.replace(now[0], f'__version__ = "{version}"'), encoding="utf-8")
 
 
 def offer(project: Path, module: str, found: Mapping[str, str]) -> None:
