@@ -189,7 +189,8 @@ def reference_page(wing: str) -> str:
     for module in rooms_of(wing):
         room = f"Explained, shown and tested in [`{ROOMS[module]}`](/{ROOMS[module]})."
         told = [f".. automodule:: {module}", *values_of(module)]
-        parts += [f"## {module.removeprefix('i2v_lab.')}", room, "```{eval-rst}", *told, "```"]
+        head = [f"## {module.removeprefix('i2v_lab.')}"] if len(rooms_of(wing)) > 1 else []
+        parts += [*head, room, "```{eval-rst}", *told, "```"]
     return "\n\n".join(parts) + "\n"
 
 

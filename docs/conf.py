@@ -28,6 +28,7 @@ nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "model_config"}
+autodoc_inherit_docstrings = False  # those of torch and click are in a markup of their own
 autodoc_preserve_defaults = True
 add_module_names = False
 python_maximum_signature_line_length = 88
@@ -49,6 +50,9 @@ html_theme_options = {
     "show_toc_level": 2,
     "home_page_in_toc": True,
 }
+linkcheck_timeout, linkcheck_retries = 20, 2
+linkcheck_anchors = False  # many sites make theirs with scripts
+
 copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
 
