@@ -4,6 +4,7 @@ Nothing is said twice: pages come from the notebooks, the README and the model c
 """
 
 import ast
+import gc
 import inspect
 import re
 import sys
@@ -78,12 +79,17 @@ def names() -> dict[str, str]:
 # ---- pages
 
 
-def linked(text: str) -> str:  # Markdown
+def linked(
+    text: str,  # Markdown
+    but: frozenset[str] = frozenset(),  # names that mean something else here
+) -> str:
     """Make links of names in backticks: extensions, public names, notebooks."""
 
     def link(found: re.Match) -> str:
         name = found[1].removeprefix("lab.")
         first, _, member = name.partition(".")
+        if name in but:
+            return found[0]
         if name in EXTENSIONS:
             return f"[`{name}`](/{ROOMS[EXTENSIONS[name].__module__]})"
         if name in names() and re.search(r"_|[a-z][A-Z]|^[A-Z][a-z]", name):  # not every word that is a name, too
@@ -103,6 +109,8 @@ def only_imports(code: str) -> bool:
 def page_of(path: Path) -> str:
     """A notebook as its readers see it: without directives, and without cells that only the machine needs."""
     notebook, cells = read(path).copy(), []
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    own = frozenset() if module_of(path) else frozenset(re.findall(r"^(?:def|class) (\w+)", code, re.MULTILINE))
     for cell in notebook.cells:
         given = DIRECTIVES.match(cell.source)
         said = {line.split()[1] for line in given[0].splitlines()} if given else set()
@@ -113,7 +121,7 @@ def page_of(path: Path) -> str:
         if "echo:" in said:
             cell.metadata["tags"] = ["remove-input"]
         if cell.cell_type == "markdown":
-            cell.source = linked(cell.source)
+            cell.source = linked(cell.source, but=own)
         cells.append(cell)
     cells[1:1] = [nbformat.v4.new_markdown_cell(text, id=f"made-{i}") for i, text in enumerate(notes_on(path))]
     notebook.cells = cells
@@ -294,6 +302,7 @@ def lay_out() -> None:
 def main() -> int:
     external = "--external" in sys.argv[1:]
     lay_out()
+    gc.freeze()  # torch and friends are a million objects that no collection needs to look at again
     builder, target = ("linkcheck", SITE.parent / "linkcheck") if external else ("html", SITE)
     doctrees = ["-d", str(SITE.parent / "doctrees")]
     return sphinx(

@@ -30,6 +30,7 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "model_config"}
 autodoc_inherit_docstrings = False  # those of torch and click are in a markup of their own
 autodoc_preserve_defaults = True
+autodoc_use_type_comments = False
 add_module_names = False
 python_maximum_signature_line_length = 88
 toc_object_entries = False
@@ -102,7 +103,7 @@ def mathml(inline: bool):
 
     def visit(self, node) -> None:
         formula = tex2mathml(node.astext(), as_block=not inline)
-        self.body.append(formula if inline else f'<div class="math">{formula}</div>')
+        self.body.append(formula if inline else f'<div class="formula">{formula}</div>')
         raise SkipNode
 
     return visit
