@@ -22,6 +22,10 @@ from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from ..core.errors import InputError
 from ..core.files import atomic_path
 from i2v_lab.packaging.project import (
@@ -91,7 +95,10 @@ def imported(cells: Iterable[str]) -> set[str]:  # top-level names
 
 def bare(requirement: str) -> str:
     "The normalised name of a distribution in a requirement."
-    return re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0].lower().replace("_", "-").replace(".", "-")
+    try:
+        return canonicalize_name(Requirement(requirement).name)
+    except InvalidRequirement as error:
+        raise InputError(f"a requirement is a package, such as 'scipy>=1.11', got {requirement!r}") from error
 
 
 def undeclared(
@@ -100,12 +107,12 @@ def undeclared(
 ) -> dict[str, str]:  # distribution by module; empty: it is not installed
     "What is imported and would not be there."
     own = [r for r in requires("i2v_lab") or [] if "extra ==" not in r]
-    declared = {bare(r) for r in [*own, *requirements]} | {"i2v-lab"}
+    declared = {*map(bare, [*own, *requirements]), "i2v-lab"}
     known = packages_distributions()
     missing = {}
     for module in sorted(imported(cells) - set(sys.stdlib_module_names) - {"i2v_lab"}):
         names = known.get(module, [""])
-        if declared.isdisjoint(map(bare, names)) and bare(module) not in declared:
+        if declared.isdisjoint(map(canonicalize_name, [*names, module])):
             missing[module] = names[0]
     return missing
 
@@ -278,8 +285,10 @@ def package(
         with TemporaryDirectory() as folder:
             made = notebook_of_taught(path, Path(folder))
             return package(made, out, name=name, requirements=requirements, version=version, say=say)
-    if version is not None and not re.fullmatch(r"\d+(\.\d+)*([abc]|rc|\.post|\.dev)?\d*", version):
-        raise InputError(f"a version is numbers and dots, such as '0.2.0', got {version!r}")
+    try:
+        version = None if version is None else str(Version(version))
+    except InvalidVersion as error:
+        raise InputError(f"a version is numbers and dots, such as '0.2.0', got {version!r}") from error
     cells, requirements = read_notebook(path), list(requirements)
     home = project_of(path)
     if home is not None:
