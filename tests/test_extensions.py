@@ -126,6 +126,13 @@ def third_parties(tmp_path):
     return os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
 
 
+def in_python(code, env):
+    """What a program says that has these packages."""
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=env["PYTHONPATH"])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_broken_packages_are_listed_and_harm_nobody(third_parties, tmp_path):
     command = [sys.executable, "-m", "i2v_lab.cli", "extensions", "list", "--json"]
     done = subprocess.run(command, env=third_parties, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -141,18 +148,17 @@ def test_broken_packages_are_listed_and_harm_nobody(third_parties, tmp_path):
     assert found["adaptive_patch", "built-in"]["status"] == "ok"
 
 
-def test_a_run_imports_only_what_its_mix_names(third_parties, tmp_path):
+def test_a_run_imports_only_what_its_mix_names(third_parties):
     code = (
         "import sys, i2v_lab as lab\n"
         "lab.Mix(['good'])\n"
         "loaded = {m for m in sys.modules if m.startswith('third_') or m.startswith('i2v_lab.extensions.')}\n"
         "assert loaded == {'third_good'}, loaded"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=third_parties, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    in_python(code, third_parties)
 
 
-def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties, tmp_path):
+def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties):
     code = (
         "import sys\n"
         "from i2v_lab.views.extension_manager import ExtensionManager\n"
@@ -164,9 +170,7 @@ def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties, tm
         "manager.rows['good'].box.value = True\n"
         "assert set(manager.value) == {'good'}, manager.value\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=third_parties, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    rows = json.loads(in_python(code, third_parties))
     for name, reason in {
         "broken": "no_such_module_at_all",
         "exits": "code 7",
@@ -176,3 +180,19 @@ def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties, tm
         badge, problem = rows[name]
         assert badge.startswith("<b>broken</b>") and reason in problem, (name, badge, problem)
     assert rows["good"] == ["third_good 1.0", ""] and rows["adaptive_patch"] == ["built-in", ""]
+
+
+def test_the_notebook_of_an_installed_package_may_register_its_class(third_parties):
+    """A class of the same name for the same extension; nobody else's, and not a built-in one's."""
+    code = (
+        "import i2v_lab as lab\n"
+        "for name, cls in (('good', 'Good'), ('good', 'Other'), ('adaptive_patch', 'AdaptivePatch')):\n"
+        "    try:\n"
+        "        made = type(cls, (lab.Extension,), dict(name=name, __module__='__main__'))\n"
+        "        print(lab.register(made) is made)\n"
+        "        from i2v_lab.pipeline.registry import unregister\n"
+        "        unregister(name)\n"
+        "    except lab.InputError as error:\n"
+        "        print('taken' if 'is taken' in str(error) else error)\n"
+    )
+    assert in_python(code, third_parties).split() == ["True", "taken", "taken"]
