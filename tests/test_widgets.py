@@ -479,8 +479,9 @@ def test_a_pipeline_that_settings_name(panel, other, monkeypatch):
     late.controls.steps.value = 5
     ready.set()
     late.loading.join()
-    c = late.controls
-    assert [c.steps.value, c.frames.value, c.guidance.value] == [5, 14, 3.0] and "reads no words" in c.unread.value
+    c, own = late.controls, other.parts.unet.config.num_frames
+    assert own != i2v_lab.load_pipeline().defaults["num_frames"]
+    assert [c.steps.value, c.frames.value, c.guidance.value] == [5, own, 3.0] and "reads no words" in c.unread.value
     assert "size='128x64'" in late.python
     late.needs.close()
 
