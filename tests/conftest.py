@@ -37,6 +37,31 @@ def pipe(shipped_weights):
 
 
 @pytest.fixture(scope="session")
+def small_pipe(pipe):
+    """The shipped model's own classes with few random weights: for what the classes decide, and many clips are made."""
+    import torch
+
+    from i2v_lab.model.renderer import DraftRenderer
+    from i2v_lab.model.shipped import MotionDiT, MotionPipeline
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tiny = dict(
+            width=64,
+            depth=2,
+            vit="vit_tiny_patch16_224",
+            layers=[1],
+            image_size=128,
+            text_dim=pipe.model.config["text_dim"],
+        )
+        model = MotionDiT(**tiny).eval().requires_grad_(False)
+        for p in model.decoder.parameters():  # what begins at zero would move nothing
+            if not p.any():
+                p.normal_(std=0.01)
+    return MotionPipeline(model, pipe.text, renderer=DraftRenderer())
+
+
+@pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
     """A folder with a tiny random checkpoint of every diffusers family."""
     from i2v_lab.backends.tiny import FAMILIES_TINY, tiny_checkpoint

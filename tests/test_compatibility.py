@@ -8,7 +8,7 @@ import i2v_lab as lab
 from i2v_lab.extensions.compatibility import LARGEST, compatibility, subsets
 from i2v_lab.extensions.reference import reference_pipeline, sample_picture
 from i2v_lab.pipeline.extension import Extension
-from i2v_lab.pipeline.registry import list_extensions, register, unregister
+from i2v_lab.pipeline.registry import find_extension, list_extensions, register, unregister
 
 working = [row.name for row in list_extensions() if row.status == "ok"]
 
@@ -130,12 +130,18 @@ def test_every_mix_on_the_tiny_pipeline():
             assert row.difference == 0, row
 
 
-def test_every_mix_on_the_shipped_model(pipe):
-    matrix = compatibility(pipe, pictures=[sample_picture(96, 64)], num_inference_steps=4, num_frames=3)
+def test_every_mix_on_the_classes_of_the_shipped_model(small_pipe):
+    matrix = compatibility(small_pipe, pictures=[sample_picture(96, 64)], num_inference_steps=4, num_frames=3)
     assert matrix.failed == [], matrix
     assert matrix.count("refused") == 0, matrix.table()
     assert len(matrix.rows) == 2 ** len(working)
-    assert pipe.mix.names == []
+    assert small_pipe.mix.names == []
+
+
+def test_every_exact_mix_on_the_shipped_model(pipe):
+    exact = [name for name in working if find_extension(name).exact]
+    matrix = compatibility(pipe, exact, pictures=[sample_picture(96, 64)], num_inference_steps=4, num_frames=3)
+    assert matrix.count("ok") == 2 ** len(exact) >= 4 and not any(row.difference for row in matrix.rows), matrix.table()
 
 
 def test_a_pair_that_breaks_a_promise_is_reported(matrix_of):
