@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['GROUP', 'register', 'made_of', 'unregister', 'on_change', 'offered', 'origin_of', 'extension_names', 'place_of',
-           'load_entry', 'find_extension', 'reload_extension', 'Listed', 'try_apart', 'list_extensions']
+           'load_entry', 'find_extension', 'reload_extension', 'Listed', 'try_apart', 'try_all', 'list_extensions']
 
 # %% ../../nbs/pipeline/14_registry.ipynb #8c9a694f
 import json
+import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
+from inspect import ismethod
 from weakref import WeakMethod
 
 from ..core.errors import InputError, closest
@@ -68,7 +71,7 @@ def on_change(
     listener: Callable[[str], None],  # hears the name of the extension that came, went, or was reloaded
 ) -> None:
     "Call a listener whenever the list of extensions changes in this process."
-    _LISTENERS.append(WeakMethod(listener) if hasattr(listener, "__self__") else lambda: listener)
+    _LISTENERS.append(WeakMethod(listener) if ismethod(listener) else lambda: listener)
 
 
 def _tell(name: str) -> None:
@@ -188,7 +191,7 @@ def try_apart(
     try:
         done = subprocess.run(
             [sys.executable, "-c", _TRY, entry.name, entry.value],
-            capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
+            capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"importing it took more than {seconds:g} s"
@@ -199,20 +202,28 @@ def try_apart(
         return f"importing it ended the process with code {done.returncode}: {last[0]}"
 
 
+def try_all(entries: list[EntryPoint], seconds: float = 60.0) -> Iterator[str]:
+    "What is wrong with each, in order; a few are tried at a time."
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        yield from pool.map(lambda entry: try_apart(entry, seconds), entries)
+
+
 def list_extensions(seconds: float = 60.0) -> list[Listed]:  # by name
     "Try every extension there is; none can stop the list."
-    rows = []
+    rows, single = [], []
     for name, entries in sorted(offered().items()):
         if len(entries) > 1:
-            reason = "offered by " + " and ".join(map(origin_of, entries))
+            reason = "offered by " + " and ".join(map(origin_of, entries)) + "; uninstall one of them"
             rows += [Listed(name, origin_of(e), "conflict", reason) for e in entries]
-            continue
-        (entry,) = entries
+        else:
+            single += entries
+    others = [entry for entry in single if origin_of(entry) != "built-in"]
+    found = dict(zip(others, try_all(others, seconds)))
+    for entry in single:
         try:
-            own = origin_of(entry) == "built-in"
-            reason = (load_entry(entry) and "") if own else try_apart(entry, seconds)
+            reason = found[entry] if entry in found else load_entry(entry) and ""
         except InputError as e:
             reason = str(e)
-        rows.append(Listed(name, origin_of(entry), "broken" if reason else "ok", reason))
+        rows.append(Listed(entry.name, origin_of(entry), "broken" if reason else "ok", reason))
     rows += [Listed(name, "notebook", "ok") for name in _REGISTERED]
     return sorted(rows, key=lambda r: r.name)

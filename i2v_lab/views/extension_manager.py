@@ -25,7 +25,7 @@ from i2v_lab.pipeline.registry import (
     origin_of,
     place_of,
     reload_extension,
-    try_apart,
+    try_all,
 )
 from .option_controls import OptionControls
 
@@ -46,7 +46,7 @@ class ExtensionRow:
         self.cls: type[Extension] | None = None
         self.controls: OptionControls | None = None
         self.attached = False  # to the pipeline, now
-        self.broken = False  # it cannot be imported, or two packages offer it
+        self.broken = ""  # why it cannot be had: `broken`, it cannot be imported; `conflict`, two packages offer it
         small = w.Layout(width="auto")
         self.box = w.Checkbox(description=name, indent=False, layout=w.Layout(width="auto", flex="1 1 auto"))
         self.badge = w.HTML().add_class("i2v-badge")
@@ -77,7 +77,7 @@ class ExtensionRow:
     def label(self) -> None:
         "Say where it comes from, and whether it is attached now."
         place = html.escape(place_of(self.name))
-        state = "<b>broken</b> · " if self.broken else "<b>attached</b> · " if self.attached else ""
+        state = f"<b>{self.broken}</b> · " if self.broken else "<b>attached</b> · " if self.attached else ""
         self.badge.value = state + place
         if place == "built-in" and self.cls is None:
             self.load()
@@ -91,7 +91,7 @@ def load(self: ExtensionRow) -> bool:  # whether it could be
         cls = find_extension(self.name)
     except InputError as e:
         self.cls, self.controls, self.slot.children = None, None, ()
-        self.tell(str(e))
+        self.found(str(e), "conflict" if len(offered().get(self.name, ())) > 1 else "broken")
         return False
     if cls is not self.cls:
         kept = {} if self.controls is None else self.controls.value
@@ -107,8 +107,7 @@ def load(self: ExtensionRow) -> bool:  # whether it could be
         except (InputError, ValueError, TypeError):
             self.fill({})  # the options are others now
         self.show()
-    self.broken = False
-    self.tell("")
+    self.found("")
     return True
 
 
@@ -145,6 +144,17 @@ def fill(self: ExtensionRow, options: dict[str, Any]) -> None:
 def tell(self: ExtensionRow, problem: str) -> None:
     "Say what is wrong, in the row."
     self.problem.value = html.escape(problem)
+
+
+@patch
+def found(self: ExtensionRow, wrong: str, state: str = "broken") -> None:
+    "Say that it cannot be had, and why; or, with nothing wrong, that it can."
+    self.broken = state if wrong else ""
+    self.tell(wrong)
+    place = html.escape(place_of(self.name))
+    self.badge.value = f"<b>{self.broken}</b> · {place}" if wrong else place
+    if not wrong:
+        self.label()
 
 
 @patch
@@ -242,17 +252,19 @@ def try_in_background(self: ExtensionManager) -> None:
 @patch
 def try_others(self: ExtensionManager) -> None:
     "Mark what cannot be used, with its reason. Each is imported in a process of its own, and none here."
+    single = {}
     for name, entries in others().items():
         row = self.rows.get(name)
         if row is None or row.cls is not None or place_of(name) == "notebook":
             continue
         if len(entries) > 1:
-            wrong = f"offered by {' and '.join(map(origin_of, entries))}; uninstall one of them"
+            row.found(f"offered by {' and '.join(map(origin_of, entries))}; uninstall one of them", "conflict")
         else:
-            wrong = try_apart(entries[0])
-        row.broken = bool(wrong)
-        row.tell(wrong)
-        row.label()
+            single[name] = entries[0]
+            row.badge.value = f"being tried · {html.escape(place_of(name))}"
+    for name, wrong in zip(single, try_all(list(single.values()))):
+        if (row := self.rows.get(name)) is not None and row.cls is None:
+            row.found(wrong)
 
 
 @patch
