@@ -498,7 +498,9 @@ def check(name, as_json):
     report = check_extension(find_extension(name))
     failed = [c for c in report.checks if not c.passed]
     lines = [f"failed: {c.name}: {c.reason}" for c in failed]
-    lines.append(f"{name}: {len(report.checks) - len(failed)} of {len(report.checks)} checks passed")
+    skipped = sum(c.skipped for c in report.checks)
+    passed = len(report.checks) - len(failed) - skipped
+    lines.append(f"{name}: {passed} checks passed, {len(failed)} failed, {skipped} do not apply")
     _finish(report.to_dict(), "\n".join(lines), as_json)
     if failed:
         raise SystemExit(1)
@@ -887,11 +889,11 @@ def app_notebook(folder: Path) -> Path:
     return panel_notebook(folder / "i2v_lab.ipynb", cell)
 
 
-@main.command()
+@main.command(context_settings=dict(ignore_unknown_options=True))
 @click.option("--app", is_flag=True, help="Serve the panel alone, as a page without code (Voila).")
-@click.argument("jupyter_options", nargs=-1)
+@click.argument("jupyter_options", nargs=-1, type=click.UNPROCESSED)
 def lab(app, jupyter_options):
-    "Open JupyterLab on the lab's notebook; options for JupyterLab (with --app: for Voila) follow after --."
+    "Open JupyterLab on the lab's notebook; options such as --no-browser are JupyterLab's (with --app: Voila's)."
     module, name = ("voila", "Voila") if app else ("jupyterlab", "JupyterLab")
     if importlib.util.find_spec(module) is None:
         raise InputError(f"{name} is not installed; install it with: pip install 'i2v_lab[lab]'")
@@ -899,7 +901,8 @@ def lab(app, jupyter_options):
         notebook, root = app_notebook(Path(tempfile.mkdtemp(prefix="i2v_lab_"))), ["--Voila.ip=127.0.0.1"]
     else:
         notebook = lab_notebook()
-        root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        root = [f"--LabApp.default_url=/lab/tree/{notebook.name}"]  # for whoever opens the address that it prints
+        root += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     os.execv(sys.executable, [sys.executable, "-m", module, str(notebook), *root, *jupyter_options])
 
 # %% ../nbs/90_cli.ipynb #ee716b3a

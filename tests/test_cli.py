@@ -223,7 +223,7 @@ def test_lab_brings_a_panel_where_there_is_no_checkout(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr("os.execv", lambda program, words: started.extend(words))
     monkeypatch.chdir(tmp_path)
-    done = ask("lab", "--", "--no-browser")
+    done = ask("lab", "--no-browser")
     assert done.exit_code == 0, done.stderr
     assert "lab.ipynb" in started and "lab.Lab()" in (tmp_path / "lab.ipynb").read_text()
 
