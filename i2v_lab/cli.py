@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
-           'check_target', 'on_bar', 'load_quietly', 'report_on', 'in_words', 'sentence', 'generate', 'share_done',
-           'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'new', 'package', 'forecast', 'study', 'Finding',
-           'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo', 'find_up', 'lab_notebook',
-           'panel_notebook', 'app_notebook', 'lab']
+           'check_target', 'on_bar', 'load_quietly', 'taught_action', 'report_on', 'in_words', 'sentence', 'generate',
+           'share_done', 'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'new', 'package', 'forecast',
+           'study', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo',
+           'find_up', 'lab_notebook', 'panel_notebook', 'app_notebook', 'lab']
 
 # %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
@@ -209,6 +209,12 @@ def load_quietly(
             click.echo(" " * 21 + "\r", err=True, nl=False)
 
 # %% ../nbs/90_cli.ipynb #f98b1d39
+def taught_action(made: dict) -> dict | None:  # `action`; `made`: a clip's settings
+    "The action beyond the eight that acted, if one did: it decided, and named none of them."
+    acted = made["action"] is None and made["decided_by"] not in ("user", "prompt")
+    return dict(action=made["decided_by"]) if acted else None
+
+
 def report_on(
     clip,  # a `Clip` with its settings
     out: Path,  # where it was saved
@@ -228,7 +234,7 @@ def report_on(
         "seconds": round(seconds, 3),
         "prompt": made["prompt"],
         "mix": made["mix"],
-        "action": made["action"] or (understood or {}).get("action"),
+        "action": made["action"] or (taught_action(made) or understood or {}).get("action"),
         "decided_by": made["decided_by"],
         "understood": understood,
         "subject": made.get("subject"),
@@ -258,7 +264,9 @@ def sentence(
     "The same for a reader, in one line."
     read = report["understood"]
     words = f"{in_words(read)} ({read['probability']:.0%})" if read else "nothing we know of"
-    if report["decided_by"] not in ("user", "prompt"):
+    if report["decided_by"] == report["action"]:
+        decided = f"{report['action']} acted (without it the prompt reads as {words})"
+    elif report["decided_by"] not in ("user", "prompt"):
         decided = f"{report['decided_by']} decided on {report['action']} (the prompt alone reads as {words})"
     elif report["decided_by"] == "user":
         decided = f"you decided on {report['action']} (the prompt alone reads as {words})"

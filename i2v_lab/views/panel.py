@@ -621,10 +621,12 @@ def verdict_of(clip: Clip, judged: str) -> str:  # HTML
     elif s["decided_by"] == "prompt":
         sure = f"{understood.get('probability', 0):.0%}"
         said = f"the prompt was understood as <b>{html.escape(str(understood.get('action')))}</b> ({sure})"
+    elif s["action"] is None:  # one beyond the eight
+        said = f"<b>{html.escape(s['decided_by'])}</b> acted"
     else:
         who = "you" if s["decided_by"] == "user" else f"the {s['decided_by']}"
         said = f"action chosen by {html.escape(who)}: <b>{html.escape(str(s['action']))}</b>"
-    unsure = not s["action"] and understood.get("probability", 1) < 0.8
+    unsure = not s["action"] and s["decided_by"] == "prompt" and understood.get("probability", 1) < 0.8
     hint = " Not sure: choose the action in the list if you meant something else." if unsure else ""
     note = html.escape(f" {s['note'][0].upper()}{s['note'][1:]}." if s.get("note") else "")
     seen = f"the judge sees <b>{html.escape(judged)}</b>" if judged else ""
