@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['HIDDEN_FILES', 'EXAMPLE', 'class_name', 'check_form', 'check_name', 'renamed', 'template_files', 'write_files',
-           'whole_folder', 'run', 'last_words', 'need', 'export', 'new_project', 'install_project', 'entry_points_of']
+           'said_of', 'whole_folder', 'run', 'last_words', 'need', 'export', 'folder_of', 'is_project', 'new_project',
+           'install_project', 'entry_points_of']
 
 # %% ../../nbs/packaging/10_project.ipynb #307709c4
 import importlib.util
+import json
 import keyword
 import os
 import re
@@ -35,8 +37,9 @@ def check_form(name: str) -> str:  # the same
     "Refuse a name that no extension can have."
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise InputError(f"an extension's name is snake_case, such as 'soft_focus', got {name!r}")
-    if keyword.iskeyword(name):
-        raise InputError(f"{name!r} is a word of Python and cannot name an extension")
+    for word in (name, class_name(name)):
+        if keyword.iskeyword(word):
+            raise InputError(f"{word!r} is a word of Python, so no extension can be called {name!r}")
     return name
 
 
@@ -88,11 +91,11 @@ def write_files(
     "Write the project of an extension."
     offers = offers or {name: class_name(name)}
     offered = [f'{extension} = "i2v_lab_{name}.{name}:{cls}"' for extension, cls in offers.items()]
-    needed = ", ".join(f'"{need}"' for need in ["i2v_lab", *requires])
+    needed = json.dumps(["i2v_lab", *requires], ensure_ascii=False)  # a list of strings is the same in TOML
     lines = {
         renamed('my_extension = "i2v_lab_my_extension.my_extension:MyExtension"', name): "\n".join(offered),
-        'dependencies = ["i2v_lab"]': f"dependencies = [{needed}]",
-        f'NAMES = ["{name}"]': f"NAMES = {list(offers)}".replace("'", '"'),
+        'dependencies = ["i2v_lab"]': f"dependencies = {needed}",
+        f'NAMES = ["{name}"]': f"NAMES = {json.dumps(list(offers))}",
     }
     for source, place in template_files():
         if notebook is not None and place in EXAMPLE:
@@ -111,23 +114,40 @@ def write_files(
 
 # %% ../../nbs/packaging/10_project.ipynb #ebf525af
 @contextmanager
+def said_of(
+    folder: Path,  # that cannot be written
+) -> Iterator[None]:
+    "Refuse a folder in one sentence."
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {str(folder)!r} ({error.strerror}); choose another folder") from error
+
+
+@contextmanager
 def whole_folder(
     folder: Path,  # where it shall be; must not be there, or be empty
 ) -> Iterator[Path]:  # where to write
     "Lend a folder, and move it to its place when the block has succeeded."
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} exists; choose another folder, or remove it")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
-            made = Path(draft) / folder.name
-            made.mkdir()
-            yield made
-            if folder.exists():
-                folder.rmdir()
-            os.replace(made, folder)
-    except OSError as error:
-        raise InputError(f"cannot write {str(folder)!r} ({error.strerror}); choose another folder") from error
+    folder = Path(os.path.abspath(folder))  # `.` has no name
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; choose another folder, or remove it")
+    with said_of(folder):
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{str(folder)!r} exists and is not empty; choose another folder, or remove it")
+        home = folder if folder.exists() else folder.parent
+        home.mkdir(parents=True, exist_ok=True)
+        lent = TemporaryDirectory(dir=home, prefix=f".{folder.name}.")
+    with lent as draft:
+        made = Path(draft) / folder.name
+        made.mkdir()
+        yield made
+        with said_of(folder):
+            if home == folder:
+                for path in list(made.iterdir()):
+                    path.replace(folder / path.name)
+            else:
+                made.replace(folder)
 
 # %% ../../nbs/packaging/10_project.ipynb #28388f3e
 def run(
@@ -160,22 +180,39 @@ def need(*modules: str) -> None:
         )
 
 
-def export(folder: Path) -> None:
+def export(
+    folder: Path,
+    clean: bool = False,  # the notebooks first, as the project's CI wants them
+) -> None:
     "Write the modules of a project from its notebooks."
     # nbdev does not test cells in which its name stands before a bracket.
-    done = run(folder, "-c", "from nbdev.doclinks import nbdev_export as write; write()")
+    first = "from nbdev.clean import nbdev_clean as tidy; tidy()\n" * clean
+    done = run(folder, "-c", f"{first}from nbdev.doclinks import nbdev_export as write; write()")
     if done.returncode:
         raise InputError(f"nbdev cannot export the notebook: {last_words(done)}")
 
 # %% ../../nbs/packaging/10_project.ipynb #1d5f0730
+def folder_of(
+    name: str,  # of the extension
+    folder: str | os.PathLike | None = None,  # None: `i2v_lab_NAME` in the working directory
+) -> Path:  # absolute
+    "Where the project of a new extension belongs."
+    return Path(os.path.abspath(Path(folder or f"i2v_lab_{check_form(name)}").expanduser()))
+
+
+def is_project(folder: Path, name: str) -> bool:
+    "Whether a folder is the project of this extension already."
+    return (folder / "nbs" / f"00_{name}.ipynb").is_file()
+
+
 def new_project(
     name: str,  # of the extension, snake_case
     folder: str | os.PathLike | None = None,  # None: `i2v_lab_NAME` in the working directory
 ) -> Path:  # the project's folder
     "Make the project of a new extension; it needs no network, and works as it is."
     need("nbdev")
-    folder = Path(folder or f"i2v_lab_{check_form(name)}").expanduser()
-    if (folder / "nbs" / f"00_{name}.ipynb").is_file():
+    folder = folder_of(name, folder)
+    if is_project(folder, name):
         raise InputError(f"{str(folder)!r} is the project of {name!r} already; go on with its notebook")
     check_name(name)
     with whole_folder(folder) as made:
