@@ -6,10 +6,14 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from i2v_lab.core.errors import InputError
+from i2v_lab.packaging import package as packaging
 from i2v_lab.packaging.package import package
 from i2v_lab.packaging.project import new_project
 
@@ -17,6 +21,8 @@ GROWN = [
     "#| export\nimport i2v_lab as lab\nfrom i2v_lab.extensions import Extension",
     '#| export\n@lab.register\nclass Halted(Extension):\n    "No motion."\n\n    name = "halted"\n\n'
     "    def decode(self, call_next, latents, image):\n        return call_next(latents * 0, image)",
+    "#| exporti\nfrom pathlib import Path\n\n"
+    'WORDS = (Path(globals().get("__file__", "")).parent / "kept/words.txt").read_text()',
     "assert open('note.txt').read() == 'beside it'",
 ]
 LISTED = "import json, i2v_lab as lab; print(json.dumps([vars(row) for row in lab.list_extensions()]))"
@@ -58,10 +64,12 @@ def grown(tmp_path_factory) -> Path:
     """A notebook as it comes about in the lab, and a file beside it."""
     folder = tmp_path_factory.mktemp("grown")
     cells = [
-        dict(cell_type="code", id=f"c{i}", execution_count=None, metadata={}, outputs=[], source=code)
+        dict(cell_type="code", id=f"c{i}", execution_count=i, metadata=dict(collapsed=True), outputs=[], source=code)
         for i, code in enumerate(GROWN)
     ]
     (folder / "note.txt").write_text("beside it")
+    (folder / "kept").mkdir()
+    (folder / "kept" / "words.txt").write_text("slowly")
     (folder / "Try.ipynb").write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
     return folder / "Try.ipynb"
 
@@ -70,12 +78,15 @@ def test_a_notebook_ends_in_somebody_elses_panel(grown, colleague):
     run, install = colleague
     said = []
     made = package(grown, grown.parent / "out", say=said.append)
-    assert made.checks["halted"] > 40 and [str(p) for p in made.taken_along] == ["note.txt"]
+    assert made.checks["halted"] > 40 and [str(p) for p in made.taken_along] == ["kept/words.txt", "note.txt"]
     assert "found Halted ('halted')" in said and said[-1].startswith("built ")
     install(made.wheel)
     row = next(row for row in json.loads(run("-c", LISTED).splitlines()[-1]) if row["name"] == "halted")
     assert (row["status"], row["origin"]) == ("ok", "i2v-lab-halted 0.1.0")
     assert "i2v-lab-halted 0.1.0\nNo motion." in run("-c", PANEL.format(name="halted"))
+    assert run("-c", "from i2v_lab_halted.halted import WORDS; print(WORDS)").split() == ["slowly"]
+    assert not [*made.folder.glob("*.egg-info"), *made.folder.glob(".dist*")]
+    same_after(made.folder, "from nbdev.clean import nbdev_clean; nbdev_clean()", made.folder.glob("nbs/*.ipynb"))
 
 
 def test_a_new_project_works_as_it_is(tmp_path):
@@ -84,8 +95,90 @@ def test_a_new_project_works_as_it_is(tmp_path):
     test = Path(sysconfig.get_path("scripts")) / "nbdev-test"
     done = subprocess.run([test], cwd=made, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    stale = {p: p.read_bytes() for p in (made / "i2v_lab_pulse").glob("*.py")}
-    assert len(stale) == 3
-    again = "from nbdev.doclinks import nbdev_export; nbdev_export()"
-    subprocess.run([sys.executable, "-c", again], cwd=made, env=env, check=True)
-    assert {p: p.read_bytes() for p in stale} == stale
+    same_after(made, "from nbdev.doclinks import nbdev_export; nbdev_export()", (made / "i2v_lab_pulse").glob("*.py"))
+
+
+def same_after(project: Path, code: str, paths) -> None:
+    """Files of a project are what this code of nbdev makes of them."""
+    before = {p: p.read_bytes() for p in paths}
+    assert before
+    env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": str(project)}
+    subprocess.run([sys.executable, "-c", code], cwd=project, env=env, check=True)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project whose proof costs nothing."""
+    monkeypatch.setattr(packaging, "prove", lambda *_: {"pulse": 1})
+    made = new_project("pulse", tmp_path / "pulse")
+    notebook = made / "nbs" / "00_pulse.ipynb"
+    cells = json.loads(notebook.read_text())
+    cells["cells"][2]["source"] = "#| export\nfrom i2v_lab_pulse import __version__\nWORDS = 'words.txt'"
+    notebook.write_text(json.dumps(cells))
+    (made / "nbs" / "words.txt").write_text("new")
+    (made / "i2v_lab_pulse" / "words.txt").write_text("old")
+    (made / "i2v_lab_pulse" / "__init__.py").write_text("__version__ = '0.1.0'\n")
+    return made
+
+
+def test_a_project_is_packaged_with_its_files_as_they_are_now(project):
+    for name in ("build", "mine.egg-info"):
+        (project / name).mkdir()
+        (project / name / "note.txt").write_text("the author's own")
+    made = package(project / "nbs" / "00_pulse.ipynb", version="0.2.0")
+    assert made.wheel.name == "i2v_lab_pulse-0.2.0-py3-none-any.whl"
+    with zipfile.ZipFile(made.wheel) as wheel:
+        assert wheel.read("i2v_lab_pulse/words.txt") == b"new"
+    assert {p.parent.name for p in project.glob("*/note.txt")} == {"build", "mine.egg-info"}
+    assert not [*project.glob("i2v*.egg-info"), *project.glob(".dist*")]
+
+
+def test_version_and_entry_points_of_a_project_wait_for_the_proof(project, monkeypatch):
+    notebook, files = project / "nbs" / "00_pulse.ipynb", [project / "pyproject.toml", *project.glob("*/__init__.py")]
+    offers = 'pulse = "i2v_lab_pulse.pulse:Pulse"\n'
+    files[0].write_text(files[0].read_text().replace(offers, offers + 'gone = "i2v_lab_pulse.pulse:Gone"\n'))
+    before = [p.read_text() for p in files]
+
+    def fails(*_):
+        seen.append([p.read_text() for p in files])
+        raise InputError("not today")
+
+    seen = []
+    for step in ("build", "prove"):
+        monkeypatch.setattr(packaging, step, fails)
+        with pytest.raises(InputError, match="not today"):
+            package(notebook, version="0.2.0")
+        assert [p.read_text() for p in files] == before
+    changed, untouched = seen
+    assert changed[1] == '__version__ = "0.2.0"\n' and "gone" not in changed[0] and untouched == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('dynamic = ["version"]', 'version = "1"', "has a version of its own"),
+        ('name = "i2v-lab-pulse"', 'name = "cool-pulse"', "say which package it is in pyproject.toml, as lib_path"),
+    ],
+)
+def test_what_the_project_says_otherwise_is_refused(project, old, new, says):
+    file = project / "pyproject.toml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(InputError, match=says):
+        package(project / "nbs" / "00_pulse.ipynb", version="0.2.0")
+
+
+def test_a_taught_action_is_packaged_again_while_it_is_installed(tmp_path, monkeypatch):
+    entry = SimpleNamespace(
+        name="calm", value="i2v_lab_calm.calm:Calm", dist=SimpleNamespace(name="i2v-lab-calm", version="1")
+    )
+    monkeypatch.setattr(packaging, "offered", lambda: {"calm": [entry]})
+    monkeypatch.setattr("i2v_lab.pipeline.registry.offered", lambda: {"calm": [entry]})
+    (tmp_path / "calm.safetensors").write_bytes(b"")
+    (tmp_path / "made").mkdir()
+    notebook = packaging.notebook_of_taught(tmp_path / "calm.safetensors", tmp_path / "made")
+    cells = packaging.read_notebook(notebook)
+    assert packaging.checked(notebook, cells, None, []) == "calm"
+    packaging.check_names(["calm"], "i2v-lab-calm")
+    with pytest.raises(InputError, match="is taken"):
+        packaging.check_names(["calm"], "i2v-lab-other")
