@@ -14,6 +14,7 @@ import importlib.util
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -525,16 +526,20 @@ def new(name, folder, install, as_json):
     It works as it is: a notebook with the smallest extension that shows something, tests, an entry point, CI.  [default
     DIR: i2v_lab_NAME]
     """
-    from i2v_lab.packaging.project import install_project, new_project
+    from i2v_lab.packaging.project import folder_of, install_project, is_project, new_project
 
-    made = new_project(name, folder)
+    made = folder_of(name, folder)
     notebook = made / "nbs" / f"00_{name}.ipynb"
-    lines = [f"made {made}; the extension is written in {notebook}", "next:"]
+    if not (install and is_project(made, name)):  # made before, and pip failed
+        new_project(name, made)
+        click.echo(f"made {made}; the extension is written in {notebook}")
+    lines = ["next:"]
     if install:
         install_project(made)
     else:
-        lines.append(f"  {sys.executable} -m pip install --no-build-isolation --no-deps -e {made}")
-    lines.append(f"  cd {made} && i2v-lab lab")
+        pip = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "-e", str(made)]
+        lines.append(f"  {shlex.join(pip)}")
+    lines.append(f"  cd {shlex.quote(str(made))} && i2v-lab lab")
     _finish(dict(folder=str(made), notebook=str(notebook), installed=install), "\n".join(lines), as_json)
 
 
@@ -558,7 +563,7 @@ def package(notebook, out, name, version, requires, as_json):
 
     say = lambda line: click.echo(line, err=as_json)
     made = make(notebook, out, name=name, requirements=requires, version=version, say=say)
-    _finish(made.to_dict(), f"whoever installs it has it: pip install {made.wheel}", as_json)
+    _finish(made.to_dict(), f"whoever installs it has it: pip install {shlex.quote(str(made.wheel))}", as_json)
 
 # %% ../nbs/90_cli.ipynb #da59e160
 @main.command()

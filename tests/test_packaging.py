@@ -126,10 +126,13 @@ def test_a_project_is_packaged_with_its_files_as_they_are_now(project):
     for name in ("build", "mine.egg-info"):
         (project / name).mkdir()
         (project / name / "note.txt").write_text("the author's own")
+    (project / "i2v_lab_pulse" / "__pycache__").mkdir()
+    (project / "i2v_lab_pulse" / "__pycache__" / "pulse.pyc").write_text("of this machine")
     made = package(project / "nbs" / "00_pulse.ipynb", version="0.2.0")
     assert made.wheel.name == "i2v_lab_pulse-0.2.0-py3-none-any.whl"
     with zipfile.ZipFile(made.wheel) as wheel:
         assert wheel.read("i2v_lab_pulse/words.txt") == b"new"
+        assert not [name for name in wheel.namelist() if name.endswith(".pyc")]
     assert {p.parent.name for p in project.glob("*/note.txt")} == {"build", "mine.egg-info"}
     assert not [*project.glob("i2v*.egg-info"), *project.glob(".dist*")]
 
