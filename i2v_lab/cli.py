@@ -556,8 +556,9 @@ def package(notebook, out, name, version, requires, as_json):
     """Make a pip package of the extensions in NOTEBOOK, or of a taught action (.safetensors).
 
     Its cells that begin with '#| export' become a module. The notebook is run, every extension in it is checked, and a
-    wheel is built, in about a minute. What is not in order is refused with the reason, and nothing is left behind. A
-    notebook in a project of extensions is packaged there: its module is written, and a wheel only if all is in order.
+    wheel is built, in about a minute (a taught action takes three). What is not in order is refused with the reason,
+    and nothing is left behind. A notebook in a project of extensions is packaged there: its module is written, and a
+    wheel only if all is in order.
     """
     from i2v_lab.packaging.package import package as make
 
