@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 import i2v_lab as lab
-from i2v_lab.training.teach import Class, Lesson, photo_files, read_frames, teach_motion, tilt_up
+from i2v_lab.training import teach as teaching
+from i2v_lab.training.teach import Class, Frames, Lesson, photo_files, read_frames, teach_motion, tilt_up
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [
@@ -108,6 +110,69 @@ def test_the_file_comes_back(taught, tmp_path):
         lab.load_taught(tmp_path / "none.safetensors")
 
 
+def test_what_was_measured_is_saved(taught, tmp_path):
+    measured = lab.Taught(taught.blob, taught.losses, dict(taught=dict(share=0.5, n=2)))
+    back = lab.Taught.load(measured.save(tmp_path / "tilt_up.safetensors"))
+    assert back.figures == measured.figures == dict(taught=dict(share=0.5, n=2))
+    for file in (ROOT / "data" / "taught").glob("*.safetensors"):  # nothing measured since: the same bytes
+        assert lab.Taught.load(file).save(tmp_path / file.name).read_bytes() == file.read_bytes()
+
+
+def test_what_is_held_out_is_not_learned(monkeypatch, pipe, photos):
+    class Caught(Exception):
+        pass
+
+    def caught(text, wordings, unlike, **more):
+        raise Caught(wordings)
+
+    monkeypatch.setattr(teaching, "learn_words", caught)
+    with pytest.raises(Caught) as learned:
+        teach_motion("tilt_up", tilt_up, WORDS, heldout=[" look   up ", "tilt up"], photos=photos, pipe=pipe)
+    assert learned.value.args[0] == WORDS[2:]  # and not the name either, "tilt up"
+
+
+def with_certainty(taught, name, sure):
+    "The same taught action by another name, always as sure of the words."
+    tensors, about = teaching.unpacked(taught.blob)
+    tensors["words.answer.weight"] *= 0
+    tensors["words.answer.bias"] = torch.full((1,), sure).logit()
+    return teaching.extension_of(teaching.packed(tensors, about | dict(name=name)))
+
+
+@pytest.mark.parametrize(
+    ("options", "acts"), [({}, "surer"), (dict(strength=0.0), "sure"), (dict(threshold=0.95), "sure")]
+)
+def test_of_two_that_are_asked_for_the_surer_acts_if_it_acts_at_all(taught, pipe, picture, options, acts):
+    sure, surer = with_certainty(taught, "sure", 0.7), with_certainty(taught, "surer", 0.9)
+    for mix in ([sure, surer(**options)], [surer(**options), sure]):
+        said = pipe.generate(picture, "tilt up", mix=mix, **ASK).settings["extensions"]
+        assert [name for name in said if said[name]["acts"]] == [acts], said
+
+
+def test_a_step_is_taken_on_the_device_of_the_pipeline(pipe):
+    "Everything is in its place on a GPU; checked without one, by tensors that have a device and no numbers."
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    class Sizes:
+        __getitem__ = lambda self, rows: self
+        tolist = lambda self: [[256, 256]] * 2
+
+    class OnGPU:
+        device, precision = torch.device("cuda"), lambda self: torch.autocast("cpu", enabled=False)
+
+    model, one = deepcopy(pipe.model), Class.__new__(Class)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in model.modules():
+            for name, p in module.named_parameters(recurse=False):
+                module._parameters[name] = torch.nn.Parameter(torch.empty(p.shape, device="cuda"), False)
+            for name, b in module.named_buffers(recurse=False):
+                module._buffers[name] = torch.empty(b.shape, dtype=b.dtype, device="cuda")
+        one.pipe, one.motion, one.lesson, one.decoder = OnGPU(), tilt_up, Lesson(batch=2), model.decoder
+        one.pipe.model, one.added = model, lambda cond, pace: cond  # peft's copy of the decoder cannot be made here
+        one.frames = Frames(torch.empty(4, 256, 1152, dtype=torch.half, device="cuda"), Sizes())
+        assert one.loss(0).device.type == "cuda"
+
+
 def test_a_package_of_one_line_is_a_plug_in(taught, tmp_path):
     package = tmp_path / "tilts"
     package.mkdir()
@@ -165,8 +230,15 @@ def test_stop_keeps_what_was_learned(pipe, photos):
         (dict(name="zoom_in"), "one of the eight"),
         (dict(name="kv_cache"), "taken"),
         (dict(name="Tilt up"), "snake_case"),
+        (dict(name="lambda"), "word of Python"),
+        (dict(name="none"), "word of Python"),
         (dict(wordings=["tilt up"]), "too few"),
-        (dict(wordings="tilt up"), "list of texts"),
+        (dict(wordings="tilt up"), "wordings must be a list of texts"),
+        (dict(heldout="raise it"), "heldout must be a list of texts"),
+        (dict(unlike="tilt down"), "unlike must be a list of texts"),
+        (dict(unlike=["tilt down", " "]), "unlike must be a list of texts"),
+        (dict(heldout=[]), "give some of both"),
+        (dict(heldout=WORDS), "give some of both"),
         (dict(motion=lambda t, rng: t), r"\[T,4\]"),
         (dict(motion=lambda t, rng: np.zeros((len(t), 4))), "moves nothing"),
         (dict(motion=None), "either motion"),
@@ -174,6 +246,7 @@ def test_stop_keeps_what_was_learned(pipe, photos):
         (dict(motion=None, clips=[lab.Clip(np.full((8, 64, 64, 3), 90, np.uint8), 8.0, {})]), "no motion"),
         (dict(photos="no/folder"), "no folder"),
         (dict(minutes=0), "above 0"),
+        (dict(minutes=1e-4, texts=8, frames=1), "no step fitted"),
         (dict(moves="sky"), "moves"),
         (dict(colour=3), "colour"),
     ],

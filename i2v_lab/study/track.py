@@ -7,6 +7,7 @@ __all__ = ['LIKE', 'MARGIN', 'SIZES', 'Track', 'paces_of', 'reach_of', 'read_tra
            'judge_taught']
 
 # %% ../../nbs/study/15_track.ipynb #fd378db0
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,9 +33,10 @@ class Track:
     "How the view moves: one similarity per moment, from the first frame."
 
     moves: np.ndarray  # `[N,4]` a, b, dx, dy: content at p goes to p + (a x - b y + dx, b x + a y + dy)
-    seconds: float  # from the first moment to the last
+    seconds: float  # from the first moment read to the last
     fit: float = 1.0  # share of the textured points that agree with it, 0..1
     cut: int | None = None  # the moment after a cut, if there is one
+    gap: int = 1  # frames from one moment to the next
 
     @property
     def paces(self) -> np.ndarray:  # `[N,4]` zoom, roll, pan, lift: each as the shift it makes at the frame's edge
@@ -61,12 +63,13 @@ def reach_of(paces: np.ndarray) -> float:  # `[N,4]`
 def read_track(
     clip,  # a Clip, or frames `[T,H,W,3]` or `[T,H,W]`, uint8
     fps: float | None = None,  # frames per second; None = the clip's own, or 8
-    rate: float = 8.0,  # moments per second, at most
+    rate: float = 8.0,  # moments per second, at most (a twentieth more passes: files round their frame rates)
 ) -> Track:
     "Follow the view through a clip."
     frames, fps = open_clip(clip, fps)
-    gap = max(1, round(fps / rate))
-    raw = working_frames(frames[:: gap if len(frames) > gap else 1])
+    gap = max(1, math.ceil(fps / rate - 0.05))
+    gap = gap if len(frames) > gap else 1
+    raw = working_frames(frames[::gap])
     noise, grey, engine = noise_level(raw[0]), steady_light(raw), flow_engine()
     steps = [read_step(grey, t, t + 1, engine=engine, noise=noise) for t in range(len(grey) - 1)]
     path = [np.eye(3)]
@@ -75,7 +78,7 @@ def read_track(
     unit, c = min(grey.shape[1:]) / 2, np.stack(path)
     moves = np.stack([c[:, 0, 0] - 1, c[:, 1, 0], c[:, 0, 2] / unit, c[:, 1, 2] / unit], -1)
     fit = float(np.mean([s.share for s in steps]))
-    return Track(moves, (len(frames) - 1) / fps, fit, find_cut(grey, steps))
+    return Track(moves, gap * (len(grey) - 1) / fps, fit, find_cut(grey, steps), gap)
 
 # %% ../../nbs/study/15_track.ipynb #f4a8466e
 LIKE = 0.8  # cosine to the likest example, at least

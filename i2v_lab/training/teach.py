@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['MotionLike', 'LEAST_WORDINGS', 'PICTURES', 'HELDOUT_EVERY', 'TARGETS', 'RANK', 'ALPHA', 'FORMAT', 'tilt_up', 'follow',
-           'check_motion', 'Recogniser', 'in_a_sentence', 'written_of_the_checkout', 'wording_pool', 'read_states',
-           'learn_words', 'photo_files', 'Frames', 'read_frames', 'Added', 'wordless', 'no_text', 'with_lora',
-           'lora_pairs', 'Lesson', 'Class', 'packed', 'checksum', 'about_of', 'unpacked', 'TaughtAction',
-           'extension_of', 'load_taught', 'Taught', 'check_name', 'check_wordings', 'plan_lesson', 'teach_motion',
-           'with_somebody']
+           'check_motion', 'Recogniser', 'in_a_sentence', 'written_of_the_checkout', 'wording_pool', 'not_stopped',
+           'read_states', 'learn_words', 'photo_files', 'Frames', 'read_frames', 'Added', 'wordless', 'no_text',
+           'with_lora', 'lora_pairs', 'Lesson', 'Class', 'packed', 'checksum', 'about_of', 'unpacked', 'TaughtAction',
+           'extension_of', 'load_taught', 'Taught', 'check_name', 'texts', 'check_wordings', 'plan_lesson',
+           'teach_motion', 'with_somebody']
 
 # %% ../../nbs/training/70_teach.ipynb #35903250
 import copyreg
 import hashlib
 import json
+import keyword
 import re
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -151,11 +152,20 @@ def wording_pool(
     return yes + no, torch.tensor([1.0] * len(yes) + [0.0] * len(no))
 
 
-def read_states(text: Callable, prompts: Sequence[str], batch: int = 64) -> tuple[Tensor, Tensor]:
+def not_stopped(stop: StopLike | None) -> None:
+    "End a lesson that was stopped while there is nothing to be kept of it."
+    if stop and stop.is_set():
+        raise InputError("the lesson was stopped before its first step, so nothing was learned")
+
+
+def read_states(
+    text: Callable, prompts: Sequence[str], batch: int = 64, stop: StopLike | None = None
+) -> tuple[Tensor, Tensor]:
     "Frozen states of many prompts, `[N,L,dim]` half and `[N,L]`."
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     states = mask = None
     for start in range(0, len(order), batch):
+        not_stopped(stop)
         rows = order[start : start + batch]
         s, m = text([prompts[i] for i in rows])
         if states is None:
@@ -174,17 +184,19 @@ def learn_words(
     count: int = 400,
     steps: int = 500,
     seed: int = 0,
+    stop: StopLike | None = None,
 ) -> Recogniser:
     "Train the recogniser; a matter of seconds once the states are read."
     rng = np.random.default_rng([seed, 1])
     texts, asked = wording_pool(wordings, unlike, count, rng)
-    states, mask = read_states(text, texts)
+    states, mask = read_states(text, texts, stop=stop)
     rarity = (1 - asked).sum() / asked.sum()  # a prompt is as likely to ask for it as not
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learner = Recogniser(states.shape[-1]).train()
         optimiser = torch.optim.AdamW(learner.parameters(), 3e-3, weight_decay=0.05)
         for step in range(steps):
+            not_stopped(stop)
             rows = rng.integers(len(texts), size=64)
             longest = int(mask[rows].sum(1).max())
             said = learner(states[rows, :longest].float(), mask[rows, :longest])
@@ -196,7 +208,7 @@ def learn_words(
     return learner.eval().requires_grad_(False)
 
 # %% ../../nbs/training/70_teach.ipynb #0695ff64
-PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.webp")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")  # in small letters or capitals
 HELDOUT_EVERY = 4  # of the photos in a user's folder, and of the wordings, one in so many is kept back for measuring
 
 
@@ -217,7 +229,7 @@ def photo_files(
         folder = Path(photos).expanduser()
         if not folder.is_dir():
             raise InputError(f"photos: there is no folder {str(folder)!r}")
-        files = sorted(p for pattern in PICTURES for p in folder.glob(pattern))
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
     else:
         files = [Path(p) for p in photos]
     if len(files) < HELDOUT_EVERY:
@@ -254,7 +266,8 @@ def read_frames(
     rng, features, sizes = np.random.default_rng([seed, 2]), [], []
     chosen = [files[i] for i in rng.permutation(len(files))[:count]]
     pictures, encoder = [load_picture(f) for f in chosen], pipe.model.image
-    while len(sizes) < count and not (stop and stop.is_set() and sizes):
+    while len(sizes) < count:
+        not_stopped(stop)
         crops = []
         for _ in range(min(batch, count - len(sizes))):
             crop, _ = random_crop(pictures[len(sizes) % len(pictures)], rng)
@@ -299,9 +312,9 @@ def wordless(text: TextTokens) -> TextTokens:
     return replace(text, mask=torch.zeros_like(text.mask), pooled=torch.zeros_like(text.pooled), action=None)
 
 
-def no_text(count: int, width: int) -> TextTokens:
+def no_text(count: int, width: int, device: torch.device | str = "cpu") -> TextTokens:
     "A prompt that says nothing."
-    zeros = lambda *shape: torch.zeros(count, *shape)
+    zeros = lambda *shape: torch.zeros(count, *shape, device=device)
     return TextTokens(
         zeros(1, width), zeros(1).bool(), zeros(width), zeros(8), direction_logits=zeros(3), pace_logits=zeros(3)
     )
@@ -388,7 +401,7 @@ class Class:
         noise = torch.randn(true.shape, generator=generator).to(device)
         with self.pipe.precision():
             unnamed = torch.full((lesson.batch,), -1, device=device)
-            cond = self.decoder.condition(image, no_text(lesson.batch, self.decoder.width), unnamed)
+            cond = self.decoder.condition(image, no_text(lesson.batch, self.decoder.width, device), unnamed)
             cond = self.added(cond, F.one_hot(torch.from_numpy(paces), len(PACES)).float())
             predicted = self.decoder(noisy(true, noise, sigma), sigma, cond).float()
         return motion_loss(predicted, true).mean()
@@ -533,11 +546,19 @@ def asked(self: TaughtAction, text: TextTokens) -> tuple[bool, str]:  # and why
     if sure is None:
         return False, "the prompt did not come by"
     p = float(sure.min())
-    others = {k.removeprefix("taught."): float(v.min()) for k, v in text.extra.items() if k.startswith("taught.")}
-    best = max(others, key=others.get)
-    if p >= self.options.threshold and others[best] > p:
+    others = {e.name: e.certainty(text) for e in self._pipe.extensions if isinstance(e, TaughtAction) and e is not self}
+    best = max(others, key=others.get, default=None)
+    if p >= self.options.threshold and best and others[best] > p:
         return False, f"the words ask for it ({p:.2f}), and more so for {best} ({others[best]:.2f})"
     return p >= self.options.threshold, f"the words ask for it with a probability of {p:.2f}"
+
+
+@patch
+def certainty(self: TaughtAction, text: TextTokens) -> float:  # 0..1
+    "How clearly the words ask for it; 0 where its own options keep it from acting."
+    o, sure = self.options, text.extra.get(f"taught.{self.name}")
+    p = 0.0 if sure is None or o.strength == 0 else float(sure.min())
+    return p if o.always or p >= o.threshold else 0.0
 
 
 @patch
@@ -582,7 +603,7 @@ def extension_of(blob: bytes) -> type[TaughtAction]:
 def load_taught(
     path: str | Path,  # `*.safetensors`, from `Taught.save`
 ) -> type[TaughtAction]:
-    "The extension in a file; a package of this one line is a plug-in."
+    "The extension in a file; a package of this one line is a plug-in. `Taught.load` gives back what was saved."
     return Taught.load(path).extension
 
 # %% ../../nbs/training/70_teach.ipynb #5568d1d1
@@ -592,6 +613,7 @@ class Taught:
 
     blob: bytes = field(repr=False)  # of the file
     losses: list[tuple[int, float]] = field(default_factory=list, repr=False)  # step, loss; empty when read from a file
+    measured: dict[str, Any] | None = field(default=None, repr=False)  # what was measured since; saved with it
 
     @property
     def about(self) -> dict[str, Any]:
@@ -600,6 +622,11 @@ class Taught:
     @property
     def name(self) -> str:
         return self.about["name"]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        "What was measured, here or before the file was saved."
+        return self.measured or self.about.get("figures", {})
 
     @property
     def extension(self) -> type[TaughtAction]:
@@ -612,12 +639,13 @@ class Taught:
         return list(unpacked(self.blob)[0]["examples"].float().numpy())
 
     def save(self, path: str | Path) -> Path:  # `*.safetensors`
-        "Write the file."
+        "Write the file, with the figures that were measured in its header; `Taught.load` reads it back."
         path = Path(path).expanduser()
         if path.suffix != ".safetensors":
             raise InputError(f"a taught action is saved as .safetensors, got {path.name!r}")
+        blob = self.noting(figures=self.measured).blob if self.measured else self.blob
         with atomic_path(path) as temporary:
-            Path(temporary).write_bytes(self.blob)
+            Path(temporary).write_bytes(blob)
         return path
 
     @classmethod
@@ -634,7 +662,7 @@ class Taught:
     def noting(self, **more: Any) -> "Taught":
         "The same with more in its header: figures that were measured."
         tensors, about = unpacked(self.blob)
-        return Taught(packed(tensors, about | more), self.losses)
+        return Taught(packed(tensors, about | more), self.losses, self.measured)
 
     def __repr__(self) -> str:
         a = self.about
@@ -645,10 +673,23 @@ def check_name(name: str) -> None:
     "Refuse a name that is none, or that something else has."
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise InputError(f"name must be snake_case, such as 'tilt_up', got {name!r}")
+    if keyword.iskeyword(name) or keyword.iskeyword(name.title()):  # a package has a class of this name
+        raise InputError(f"{name!r} is a word of Python and cannot name an action; choose another")
     if name in Action.names():
         raise InputError(f"the name {name!r} is one of the eight actions; choose another")
     if name in extension_names() and not issubclass(find_extension(name), TaughtAction):
         raise InputError(f"the name {name!r} is taken by an extension; choose another")
+
+
+def texts(
+    value: Sequence[str],
+    what: str,  # it is called
+) -> list[str]:  # each once, with single spaces
+    "Refuse what is no list of texts."
+    given = [None] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if not all(isinstance(text, str) and text.strip() for text in given):
+        raise InputError(f"{what} must be a list of texts that are not empty")
+    return list(dict.fromkeys(" ".join(text.split()) for text in given))
 
 
 def check_wordings(
@@ -656,15 +697,18 @@ def check_wordings(
     heldout: Sequence[str] | None,  # None: every fourth of them
 ) -> tuple[list[str], list[str]]:  # to learn from, kept back
     "Refuse what is too little to go by, and keep some back."
-    if isinstance(wordings, str) or not all(isinstance(w, str) and w.strip() for w in wordings):
-        raise InputError("wordings must be a list of texts that are not empty")
-    known = list(dict.fromkeys(" ".join(w.split()) for w in wordings))
+    known = texts(wordings, "wordings")
     if len(known) < LEAST_WORDINGS:
         raise InputError(
             f"{len(known)} wordings are too few; give at least {LEAST_WORDINGS} different ones, as people would type them"
         )
-    kept = known[HELDOUT_EVERY - 1 :: HELDOUT_EVERY] if heldout is None else list(heldout)
-    return [w for w in known if w not in kept], kept
+    kept = known[HELDOUT_EVERY - 1 :: HELDOUT_EVERY] if heldout is None else texts(heldout, "heldout")
+    learned = [w for w in known if w not in kept]
+    if not kept or not learned:
+        raise InputError(
+            f"heldout keeps {len(kept)} wordings for measuring and leaves {len(learned)}; give some of both"
+        )
+    return learned, kept
 
 
 def plan_lesson(
@@ -674,7 +718,7 @@ def plan_lesson(
     *,
     heldout: Sequence[str] | None = None,  # wordings kept back for measuring; None: every fourth
     unlike: Sequence[str] = (),  # wordings that it must not be taken for
-    pipe: Pipeline | None = None,  # the shipped model; None: it is loaded
+    pipe: Pipeline | None = None,  # the shipped model; None: it is loaded; makes no clips until the lesson is over
     photos: str | Path | Sequence[str | Path] | None = None,  # see `photo_files`
     lesson: Lesson = Lesson(),
     source: str = "",  # where the motion is from, for the header
@@ -691,7 +735,9 @@ def plan_lesson(
     pipe = load_shipped() if pipe is None else pipe
     if not isinstance(pipe, MotionPipeline) or pipe.weights_sha256 is None:
         raise InputError(f"only the shipped model (motiondit) with its weights can be taught, got {pipe!r}")
-    about = dict(name=name, wordings=known, heldout=kept, unlike=list(unlike), source=source, photos=len(files))
+    about = dict(
+        name=name, wordings=known, heldout=kept, unlike=texts(unlike, "unlike"), source=source, photos=len(files)
+    )
 
     def go(listener: Callable[[dict[str, Any]], None] = lambda line: None, stop: StopLike | None = None) -> Taught:
         with pipe.using(None):
@@ -718,8 +764,9 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
     seconds = lambda: time.perf_counter() - start
     tell = lambda stage, **line: listener(dict(stage=stage, seconds=round(seconds(), 1), **line))
     tell("words", done=0.0)
-    known = [about["name"].replace("_", " "), *about["wordings"]]
-    words = learn_words(pipe.text, known, about["unlike"], count=lesson.texts, seed=lesson.seed)
+    named = about["name"].replace("_", " ")
+    known = [w for w in [named, *about["wordings"]] if w not in about["heldout"]]
+    words = learn_words(pipe.text, known, about["unlike"], count=lesson.texts, seed=lesson.seed, stop=stop)
     heard = lambda n: tell("photos", done=n / lesson.frames)
     frames = read_frames(pipe, files, lesson.frames, seed=lesson.seed, stop=stop, heard=heard)
     if lesson.moves == "subject":
@@ -731,6 +778,9 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
         by_clock = (seconds() - before) / max(60 * lesson.minutes - before, 1e-6)
         share = by_clock if lesson.steps is None else len(losses) / lesson.steps
         tell("motion", done=share, step=len(losses), loss=losses[-1][1])
+    if not losses:
+        not_stopped(stop)
+        raise InputError(f"no step fitted into {lesson.minutes:g} minutes: reading took {before:.0f} s; give more")
     rng, t = np.random.default_rng([lesson.seed, 4]), np.linspace(0, 1, 16)
     examples = np.stack([np.asarray(motion(t, rng), float) for _ in range(12)])
     tensors = {f"words.{k}": v for k, v in words.state_dict().items()}
@@ -746,7 +796,7 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
         crops=len(frames),
         seconds=round(seconds(), 1),
         threads=torch.get_num_threads(),
-        loss=round(float(np.mean([loss for _, loss in losses[-20:]])), 4) if losses else None,
+        loss=round(float(np.mean([loss for _, loss in losses[-20:]])), 4),
     )
     return Taught(packed(tensors | dict(examples=torch.from_numpy(examples).float()), about), losses)
 
@@ -759,4 +809,4 @@ def with_somebody(pipe: MotionPipeline, frames: Frames) -> Frames:
         raise InputError(
             f"a subject is to move, and only {len(there)} of {len(frames)} crops show one; give other photos"
         )
-    return Frames(frames.features[there], frames.sizes[there])
+    return Frames(frames.features[there], frames.sizes[there.cpu()])  # sizes stay on the CPU

@@ -40,12 +40,13 @@ from i2v_lab.training.teach import (
     follow,
     photo_files,
     plan_lesson,
+    texts,
 )
 from ..training.wordings import sample_wording
 from .figures import running_median
 from .live import Job, Pump
 
-_all_ = ["Taught"]  # with `measure`, `figures` and `plot`
+_all_ = ["Taught"]  # with `measure` and `plot`
 
 # %% ../../nbs/views/46_teach.ipynb #15954338
 LONGEST = 8.0  # seconds of a clip
@@ -63,7 +64,9 @@ def motion_of_clip(
     if 50 * track.reach < STILL:
         raise InputError(f"{where} shows no motion of the view ({50 * track.reach:.2f} % of the side); give another")
     if track.cut is not None:
-        raise InputError(f"{where} cuts to another picture after {track.cut} frames; give the part before or after")
+        raise InputError(
+            f"{where} cuts to another picture after {track.cut * track.gap} frames; give the part before or after"
+        )
     if track.fit < 0.4:
         raise InputError(f"{where} cannot be followed: only {track.fit:.0%} of the points agree on one motion")
     return track.moves
@@ -231,7 +234,7 @@ def teach(
     seed: int = 0,
     gradient_checkpointing: bool = False,  # less memory, more time, the same result
     moves: str = "camera",  # "camera" or "subject"
-    pipe: Pipeline | None = None,  # the shipped model; None: it is loaded
+    pipe: Pipeline | None = None,  # the shipped model; None: it is loaded; makes no clips until the lesson is over
     stop: StopLike | None = None,  # ends it; what was learned is kept
     live: bool | None = None,  # in a thread with a plot; None: in a notebook
     **more: Any,  # other fields of `Lesson`: batch, lr, rank, frames, texts
@@ -305,6 +308,7 @@ def measure(
     *,
     n: int = 48,  # clips of the taught action
     n_eight: int = 48,  # clips of the first eight, each made twice
+    n_prompts: int = 320,  # prompts for the first eight, only read: does it act on them?
     wordings: Sequence[str] | None = None,  # held-out ones; None: those that teaching kept back
     photos: str | os.PathLike | Sequence[str | os.PathLike] | None = None,  # as for `teach`; the held-out ones are used
     pipe: Pipeline | None = None,
@@ -312,9 +316,11 @@ def measure(
     short: int = 256,  # pixels of the shorter side
     stop: StopLike | None = None,
     listener: Callable[[str, int, int], None] = lambda what, done, of: None,
-) -> dict[str, Any]:  # shares with n and intervals; also kept in the header, see `figures`
+) -> dict[str, Any]:  # shares with n and intervals; also kept as `figures`, which `save` writes
     "Ask the judge whether it was learned, and whether the first eight got worse."
-    words = list(wordings or self.about["heldout"])
+    words = texts(self.about["heldout"] if wordings is None else wordings, "wordings")
+    if not words:
+        raise InputError("no wordings are held out to measure with; give some: wordings=[...]")
     pipe = load_shipped() if pipe is None else pipe
     pictures = [fitted(load_picture(p), short) for p in photo_files(photos, "heldout")]
     out = validate_judge(self, pictures[: max(1, n // 4)], seed)
@@ -330,7 +336,8 @@ def measure(
         listener("taught", i + 1, n)
     out |= dict(taught=share(seen), words_heard=share(acted), seen=dict(answers.most_common()))
     out |= self._measure_eight(pipe, pictures, n_eight, seed, stop, listener)
-    self._figures = out
+    out |= dict(false_alarms=self.false_alarms(pipe, n_prompts, seed))
+    self.measured = out
     return out
 
 
@@ -354,10 +361,7 @@ def _measure_eight(self: Taught, pipe, pictures, n, seed, stop, listener) -> dic
         after.append(judge_taught(on, self.name, self.examples).action == action)
         same.append(bool((off.frames == on.frames).all()))
         listener("eight", i + 1, n)
-    alarms = self.false_alarms(pipe, seed=seed)
-    return dict(
-        eight_before=share(before), eight_after=share(after), eight_same_frames=share(same), false_alarms=alarms
-    )
+    return dict(eight_before=share(before), eight_after=share(after), eight_same_frames=share(same))
 
 
 @patch
@@ -370,26 +374,21 @@ def false_alarms(self: Taught, pipe: Pipeline, n: int = 320, seed: int = 0) -> d
     return share([p >= 0.5 for p in sure])
 
 
-@patch(as_prop=True)
-def figures(self: Taught) -> dict[str, Any]:
-    "What `measure` found, here or before the file was saved."
-    return vars(self).get("_figures") or self.about.get("figures", {})
-
-
 @patch
 def with_figures(self: Taught) -> Taught:
-    "The same with what `measure` found in its header, to be saved with it."
+    "The same with what `measure` found in its header, as `save` writes it."
     return self.noting(figures=self.figures)
 
 
 @patch(as_prop=True)
 def plot(self: Taught) -> Figure:
     "The course of the loss."
+    name = self.name  # waits until the lesson is over
     if not self.losses:
-        raise InputError(f"{self.name} was read from a file, which does not keep the course of its loss")
+        raise InputError(f"{name} was read from a file, which does not keep the course of its loss")
     figure = Figure(figsize=(5, 2.2), dpi=80, layout="constrained")
     axes, values = figure.subplots(), [loss for _, loss in self.losses]
     axes.plot(values, alpha=0.3, linewidth=0.8)
     axes.plot(running_median(values), color="C0")
-    axes.set(yscale="log", xlabel="step", ylabel="loss", title=f"teaching {self.name}")
+    axes.set(yscale="log", xlabel="step", ylabel="loss", title=f"teaching {name}")
     return figure
