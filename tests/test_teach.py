@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 from copy import deepcopy
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import torch
 import i2v_lab as lab
 from i2v_lab.training import teach as teaching
 from i2v_lab.training.teach import Class, Frames, Lesson, photo_files, read_frames, teach_motion, tilt_up
+from i2v_lab.views.teach import with_bar
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [
@@ -268,3 +271,19 @@ def test_the_shipped_files_are_of_the_shipped_weights_and_were_measured(pipe):
         figures = about["figures"]
         assert figures["taught"]["share"] >= 0.85 and figures["taught"]["n"] >= 48
         assert figures["eight_after"]["share"] >= figures["eight_before"]["share"] - 0.02
+
+
+def test_ctrl_c_is_stop():
+    """In a script it ends the lesson, and what was learned comes back."""
+
+    def work(hear, stop):
+        while not stop.is_set():
+            time.sleep(0.01)
+        return "kept"
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert with_bar(work, "nod", None) == "kept"
+    finally:
+        signal.signal(signal.SIGINT, before)

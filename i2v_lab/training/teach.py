@@ -222,7 +222,8 @@ def photo_files(
             root = data_root()
         except InputError as e:
             raise InputError(
-                "there are no training photos in this installation; name a folder: photos='my/photos'"
+                "no training photos here: they are in a checkout, and this is none; work in one, or name a folder of yours: "
+                "photos='my/photos'"
             ) from e
         return [p for p in listed_photos(split, root) if p.parent == root / "photos"]
     if isinstance(photos, (str, Path)):

@@ -139,7 +139,8 @@ class Teaching(Taught):
         if self._problem is not None:
             return f"{self._name}: {self._problem}"
         if self._result is not None:
-            return f"{self._name} is taught: {self._result!r}"
+            said = "stopped; what was learned is kept" if self._job.stop.is_set() else "taught"
+            return f"{self._name} is {said}: {self._result!r}"
         line = self._line
         return f"{self._name}: {STAGES[line['stage']]}, {line.get('done', 0):.0%}, {line['seconds']:.0f} s"
 
@@ -190,12 +191,16 @@ def with_bar(work: Callable[..., Taught], name: str, stop: StopLike | None) -> T
             bar.n = min(100, round(100 * line["done"]))
             bar.refresh()
 
-        done: list[Any] = []
-        thread = threading.Thread(target=lambda: done.append(_outcome(work, hear, both)), daemon=True)
-        thread.start()
-        while thread.is_alive():
+        done, over = [], threading.Event()
+
+        def learn() -> None:
+            done.append(_outcome(work, hear, both))
+            over.set()
+
+        threading.Thread(target=learn, daemon=True).start()
+        while not over.is_set():  # not `join`: interrupted, it takes a running thread for ended
             try:
-                thread.join(0.2)
+                over.wait(0.2)
             except KeyboardInterrupt:
                 pressed.set()
     if isinstance(done[0], BaseException):
