@@ -1392,6 +1392,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'i2v_lab/packaging/package.py'),
                                            'i2v_lab.packaging.package.check_names': ( 'packaging/package.html#check_names',
                                                                                       'i2v_lab/packaging/package.py'),
+                                           'i2v_lab.packaging.package.check_python': ( 'packaging/package.html#check_python',
+                                                                                       'i2v_lab/packaging/package.py'),
                                            'i2v_lab.packaging.package.check_wheel': ( 'packaging/package.html#check_wheel',
                                                                                       'i2v_lab/packaging/package.py'),
                                            'i2v_lab.packaging.package.checked': ( 'packaging/package.html#checked',

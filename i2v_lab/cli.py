@@ -564,7 +564,7 @@ def package(notebook, out, name, version, requires, as_json):
 
     say = lambda line: click.echo(line, err=as_json)
     made = make(notebook, out, name=name, requirements=requires, version=version, say=say)
-    _finish(made.to_dict(), f"whoever installs it has it: pip install {shlex.quote(str(made.wheel))}", as_json)
+    _finish(made.to_dict(), f"whoever has the lab gets it by: pip install {shlex.quote(str(made.wheel))}", as_json)
 
 # %% ../nbs/90_cli.ipynb #da59e160
 @main.command()
