@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -171,13 +172,13 @@ def test_what_the_project_says_otherwise_is_refused(project, old, new, says):
         package(project / "nbs" / "00_pulse.ipynb", version="0.2.0")
 
 
-def test_a_taught_action_is_packaged_again_while_it_is_installed(tmp_path, monkeypatch):
+def test_a_taught_action_is_packaged_again_while_it_is_installed(root, tmp_path, monkeypatch):
     entry = SimpleNamespace(
         name="calm", value="i2v_lab_calm.calm:Calm", dist=SimpleNamespace(name="i2v-lab-calm", version="1")
     )
     monkeypatch.setattr(packaging, "offered", lambda: {"calm": [entry]})
     monkeypatch.setattr("i2v_lab.pipeline.registry.offered", lambda: {"calm": [entry]})
-    (tmp_path / "calm.safetensors").write_bytes(b"")
+    shutil.copyfile(root / "data" / "taught" / "tilt_up.safetensors", tmp_path / "calm.safetensors")
     (tmp_path / "made").mkdir()
     notebook = packaging.notebook_of_taught(tmp_path / "calm.safetensors", tmp_path / "made")
     cells = packaging.read_notebook(notebook)
