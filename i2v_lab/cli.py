@@ -210,10 +210,9 @@ def load_quietly(
             click.echo(" " * 21 + "\r", err=True, nl=False)
 
 # %% ../nbs/90_cli.ipynb #f98b1d39
-def taught_action(made: dict) -> dict | None:  # `action`; `made`: a clip's settings
+def taught_action(made: dict) -> str | None:  # `made`: a clip's settings
     "The action beyond the eight that acted, if one did: it decided, and named none of them."
-    acted = made["action"] is None and made["decided_by"] not in ("user", "prompt")
-    return dict(action=made["decided_by"]) if acted else None
+    return None if made["action"] or made["decided_by"] in ("user", "prompt") else made["decided_by"]
 
 
 def report_on(
@@ -235,7 +234,7 @@ def report_on(
         "seconds": round(seconds, 3),
         "prompt": made["prompt"],
         "mix": made["mix"],
-        "action": made["action"] or (taught_action(made) or understood or {}).get("action"),
+        "action": made["action"] or taught_action(made) or (understood or {}).get("action"),
         "decided_by": made["decided_by"],
         "understood": understood,
         "subject": made.get("subject"),

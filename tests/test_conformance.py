@@ -932,15 +932,12 @@ def test_registered_extensions_pass(name):
 
 
 GROUPS = ("switching", "clips", "stages", "faults", "surroundings")  # the rest is about the class alone
-RUN = [
-    name for name, wanted in CHECKS.items() if wanted.group in GROUPS and name != "toggles_quickly"
-]  # a busy machine
 WITH_WEIGHTS = ["leaves_the_pipeline_as_it_was", "leaves_the_frames_as_they_were", "exact_is_exact", "is_deterministic"]
 
 
 @pytest.mark.parametrize("name", working)
 def test_registered_extensions_pass_on_the_classes_of_the_shipped_model(name, small_pipe):
-    check_extension(name, small_pipe, only=RUN).raise_if_failed()
+    check_extension(name, small_pipe, only=GROUPS).raise_if_failed()
 
 
 @pytest.mark.parametrize("name", working)

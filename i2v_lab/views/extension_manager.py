@@ -74,12 +74,15 @@ class ExtensionRow:
         self.check.on_click(lambda _: self.run_checks())
         self.reload.on_click(lambda _: self.load_again())
 
-    def label(self) -> None:
-        "Say where it comes from, and whether it is attached now."
-        place = html.escape(place_of(self.name))
+    def mark(self) -> None:
+        "Say where it comes from, and whether it is broken, or attached now."
         state = f"<b>{self.broken}</b> · " if self.broken else "<b>attached</b> · " if self.attached else ""
-        self.badge.value = state + place
-        if place == "built-in" and self.cls is None:
+        self.badge.value = state + html.escape(place_of(self.name))
+
+    def label(self) -> None:
+        "Bring up to date what is said of it."
+        self.mark()
+        if place_of(self.name) == "built-in" and self.cls is None:
             self.load()
         self.about.value = html.escape(summary_of(self.name, self.cls))
 
@@ -91,7 +94,7 @@ def load(self: ExtensionRow) -> bool:  # whether it could be
         cls = find_extension(self.name)
     except InputError as e:
         self.cls, self.controls, self.slot.children = None, None, ()
-        self.found(str(e), "conflict" if len(offered().get(self.name, ())) > 1 else "broken")
+        self.found(str(e))
         return False
     if cls is not self.cls:
         kept = {} if self.controls is None else self.controls.value
@@ -147,14 +150,12 @@ def tell(self: ExtensionRow, problem: str) -> None:
 
 
 @patch
-def found(self: ExtensionRow, wrong: str, state: str = "broken") -> None:
+def found(self: ExtensionRow, wrong: str) -> None:
     "Say that it cannot be had, and why; or, with nothing wrong, that it can."
-    self.broken = state if wrong else ""
+    many = len(offered().get(self.name, ())) > 1
+    self.broken = "" if not wrong else "conflict" if many else "broken"
     self.tell(wrong)
-    place = html.escape(place_of(self.name))
-    self.badge.value = f"<b>{self.broken}</b> · {place}" if wrong else place
-    if not wrong:
-        self.label()
+    self.mark()
 
 
 @patch
@@ -258,7 +259,7 @@ def try_others(self: ExtensionManager) -> None:
         if row is None or row.cls is not None or place_of(name) == "notebook":
             continue
         if len(entries) > 1:
-            row.found(f"offered by {' and '.join(map(origin_of, entries))}; uninstall one of them", "conflict")
+            row.load()  # finds the conflict, and imports nothing
         else:
             single[name] = entries[0]
             row.badge.value = f"being tried · {html.escape(place_of(name))}"
