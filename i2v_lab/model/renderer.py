@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STILL', 'ON_TRIPOD', 'LEAK', 'grid_points', 'similarity_basis', 'similarity_field', 'fit_layers', 'Layers',
-           'split_layers', 'pixel_matrix', 'margins_of', 'border_strip', 'foreground', 'draw_subject', 'Renderer',
-           'smeared', 'mirrored_border', 'DraftRenderer']
+           'split_layers', 'bend_of', 'pixel_matrix', 'margins_of', 'border_strip', 'foreground', 'draw_subject',
+           'widened', 'draw_bent', 'Renderer', 'smeared', 'mirrored_border', 'DraftRenderer']
 
 # %% ../../nbs/model/50_renderer.ipynb #38c6f049
 from dataclasses import dataclass
@@ -59,6 +59,7 @@ class Layers:
     subject: np.ndarray  # `[T,4]`, on top of the camera, about the picture's centre as well
     residual: np.ndarray  # `[T,2,h,w]`, what neither explains, on the subject only
     moves: bool  # whether the subject moves on its own
+    bend: np.ndarray | None = None  # `[T,2,h,w]`, the same behind the subject; None: the background is rigid
 
 
 STILL = 0.04  # half shorter sides: own motion below this is not worth cutting the picture apart (10 pixels of 512)
@@ -72,6 +73,7 @@ def split_layers(
     motion: np.ndarray,  # `[T,2,h,w]` forward, anchored at frame 0
     layer: np.ndarray,  # `[h,w]` 0..1, the subject
     size: tuple[int, int],  # (height, width) of the picture
+    bends: bool = False,  # whether the background may bend, too
 ) -> Layers:
     "Take a field apart into camera, subject and residual."
     motion, p = motion - motion[:1], grid_points(layer.shape, size)
@@ -84,7 +86,19 @@ def split_layers(
     far = np.sqrt((own**2).sum(1))[:, sure].max() if sure.sum() >= 4 else 0.0
     if np.sqrt((similarity_field(camera, p) ** 2).sum(1)).max() < max(ON_TRIPOD, LEAK * far):
         camera = np.zeros_like(camera)  # a drift nobody asked for
-    return Layers(camera, subject, residual, bool(far > STILL))
+    bend = bend_of(motion - similarity_field(camera, p) - layer * own, layer) if bends else None
+    return Layers(camera, subject, residual, bool(far > STILL), bend)
+
+
+def bend_of(
+    rest: np.ndarray,  # `[T,2,h,w]` what no similarity explains
+    layer: np.ndarray,  # `[h,w]` 0..1, the subject
+) -> np.ndarray:  # `[T,2,h,w]`, the background's, carried on under the subject
+    "How the background bends."
+    off = np.clip(1.3 - 2 * layer, 0, 1).astype(np.float32)
+    blurred = lambda x: cv2.GaussianBlur(x.astype(np.float32), (0, 0), 2.0)
+    under = 1e-4 + blurred(off)
+    return np.stack([[off * c + (1 - off) * blurred(off * c) / under for c in f] for f in rest])
 
 # %% ../../nbs/model/50_renderer.ipynb #c6f88d18
 def pixel_matrix(
@@ -177,11 +191,56 @@ def draw_subject(
     part = frame[y0:y1, x0:x1]
     part[:] = np.clip(layer[..., :3] + (1 - layer[..., 3:]) * part + 0.5, 0, 255).astype(np.uint8)
 
+# %% ../../nbs/model/50_renderer.ipynb #b735bbc7
+def widened(
+    margins: tuple[int, int, int, int],  # pixels above, below, left, right
+    bend: np.ndarray,  # `[T,2,h,w]` half shorter sides
+    size: tuple[int, int],  # (height, width)
+) -> tuple[int, int, int, int]:
+    "Margins for a background whose borders bend inwards, too."
+    inwards = bend[:, 1, 0], -bend[:, 1, -1], bend[:, 0, :, 0], -bend[:, 0, :, -1]
+    more = [max(0.0, float(b.max())) * min(size) / 2 for b in inwards]
+    return tuple(min(m + int(np.ceil(n)) + 3 * (n > 1), max(size) // 2) for m, n in zip(margins, more))
+
+
+def draw_bent(
+    frame: np.ndarray,  # uint8 `[H,W,3]`, written
+    back: np.ndarray,  # uint8, the background with its margins
+    matrix: np.ndarray,  # `[3,3]` forward
+    bend: np.ndarray,  # `[2,h,w]` half shorter sides, on top of it
+    margins: tuple[int, int, int, int],
+    rounds: int = 8,  # of the search
+) -> None:
+    "Warp a background that bends."
+    (H, W), (top, _, left, _) = frame.shape[:2], margins
+    inverse = np.linalg.inv(matrix)
+    bend = np.einsum("ij,jhw->ihw", inverse[:2, :2] * min(H, W) / 2, bend)
+    cells = bend.shape[2] / W, bend.shape[1] / H
+    coarse = 2 if min(H, W) >= 256 else 1  # where a pixel came from changes slowly: half the size is enough to look
+    xs, ys = (np.arange(n, dtype=np.float32)[::coarse] for n in (W, H))
+    x, y = np.meshgrid(xs, ys)
+    qx, qy = (inverse[i, 0] * x + inverse[i, 1] * y + inverse[i, 2] for i in (0, 1))
+    sx, sy = qx, qy
+    for _ in range(rounds):
+        at = ((sx + 0.5) * cells[0] - 0.5).astype(np.float32), ((sy + 0.5) * cells[1] - 0.5).astype(np.float32)
+        dx, dy = (cv2.remap(b.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for b in bend)
+        sx, sy = qx - dx, qy - dy
+    if coarse > 1:  # back to every pixel, which the corners of the coarse grid are among
+        at = np.meshgrid(np.arange(W, dtype=np.float32) / coarse, np.arange(H, dtype=np.float32) / coarse)
+        at = [np.minimum(a, n - 1).astype(np.float32) for a, n in zip(at, x.shape[::-1])]
+        qx, qy = np.meshgrid(np.arange(W), np.arange(H))
+        rest = [s - p for s, p in ((sx, x), (sy, y))]
+        rest = [cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for r in rest]
+        sx, sy = qx + rest[0], qy + rest[1]
+    at = (sx + left).astype(np.float32), (sy + top).astype(np.float32)
+    cv2.remap(back, *at, cv2.INTER_CUBIC, frame, cv2.BORDER_REFLECT_101)
+
 # %% ../../nbs/model/50_renderer.ipynb #e03b41c6
 class Renderer:
     "Draw the frames of a motion field at the picture's own size."
 
     fill, extend = staticmethod(fill_hole), staticmethod(extend)  # what stands where nothing was seen
+    bends = False  # whether the background bends where its motion is no similarity; costs a fine warp of each frame
 
     def __call__(
         self,
@@ -190,8 +249,10 @@ class Renderer:
         layer: np.ndarray,  # `[h,w]` 0..1, the subject
     ) -> np.ndarray:  # uint8 `[T,H,W,3]`; frame 0 is the picture
         size = picture.shape[:2]
-        layers = split_layers(motion, layer, size)
+        layers = split_layers(motion, layer, size, self.bends)
         margins = margins_of(layers.camera, size)
+        if layers.bend is not None:
+            margins = widened(margins, layers.bend, size)
         hole, subject, box, more = self.cut(picture, layer, layers) if layers.moves else (None, None, None, None)
         back = picture if hole is None else self.fill(picture, hole)
         back = self.extend(back, margins, self.somebody(layer, size) if hole is None else None)
@@ -199,7 +260,10 @@ class Renderer:
         frames[0] = picture
         for t in range(1, len(motion)):
             camera = pixel_matrix(layers.camera[t], size)
-            self.draw_background(frames[t], back, camera, margins)
+            if layers.bend is None:
+                self.draw_background(frames[t], back, camera, margins)
+            else:
+                draw_bent(frames[t], back, camera, layers.bend[t], margins)
             if subject is not None:
                 own = pixel_matrix(layers.subject[t], size)  # motions add: x + camera(x) + own(x)
                 draw_subject(frames[t], subject, camera + own - np.eye(3), layers.residual[t], box, more)

@@ -165,7 +165,7 @@ class MotionPipeline(Pipeline):
 
     def decode(self, latents: Tensor, image: np.ndarray, renderer: Renderer | None = None) -> Clip:  # None: its own
         motion = self.to_numpy((latents[0, :, :2] / self.model.decoder.scale).float())
-        layer = self.to_numpy(((latents[0, :, 2].mean(0) + 1) / 2).clamp(0, 1).float())
+        layer = self.to_numpy(self.subject_of(latents)[0].float())
         return Clip((renderer or self.renderer)(image, motion, layer), self.defaults["fps"], {})
 
     def to_numpy(self, x: Tensor) -> np.ndarray:
@@ -195,12 +195,29 @@ def motion_of(self: MotionPipeline, latents: Tensor) -> Tensor:  # `[B,T,3,h,w]`
 
 
 @patch
+def prediction_for(self: MotionPipeline, latents: Tensor, clean: Tensor, t: Tensor) -> Tensor:  # `[B,T,3,h,w]`
+    return velocity(latents, clean, (t / 1000).to(latents).expand(len(latents)))
+
+
+@patch
+def with_motion(self: MotionPipeline, latents: Tensor, motion: Tensor) -> Tensor:  # `[B,T,3,h,w]`
+    return torch.cat([self.model.decoder.scale * motion, latents[:, :, 2:]], 2)
+
+
+@patch
+def subject_of(self: MotionPipeline, latents: Tensor) -> Tensor:  # `[B,T,3,h,w]` to `[B,h,w]`
+    return ((latents[:, :, 2].mean(1) + 1) / 2).clamp(0, 1)
+
+
+@patch
 def preview(self: MotionPipeline, latents: Tensor, image: np.ndarray) -> np.ndarray:  # uint8 `[T,h,w,3]`
     small = PREVIEW / max(image.shape[:2])
     if small < 1:
         size = tuple(max(1, round(n * small)) for n in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return MotionPipeline.decode(self, latents, image, DraftRenderer()).frames
+    draft = DraftRenderer()
+    draft.bends = self.renderer.bends
+    return MotionPipeline.decode(self, latents, image, draft).frames
 
 
 @patch

@@ -143,6 +143,30 @@ def motion_of(self: Pipeline, latents: Tensor) -> Tensor | None:  # clean `[B,T,
 
 
 @patch
+def prediction_for(
+    self: Pipeline,
+    latents: Tensor,  # `[B,T,C,h,w]` that went into a step
+    clean: Tensor,  # `[B,T,C,h,w]`
+    t: Tensor,  # the timestep
+) -> Tensor | None:  # `[B,T,C,h,w]`, see `estimate`
+    "The prediction that would point to these clean latents."
+
+
+@patch
+def with_motion(
+    self: Pipeline,
+    latents: Tensor,  # clean `[B,T,C,h,w]`
+    motion: Tensor,  # `[B,T,2,h,w]`, see `motion_of`
+) -> Tensor | None:  # clean `[B,T,C,h,w]`
+    "The same latents with another motion."
+
+
+@patch
+def subject_of(self: Pipeline, latents: Tensor) -> Tensor | None:  # clean `[B,T,C,h,w]` to `[B,h,w]`
+    "Where latents have the subject, 0 to 1."
+
+
+@patch
 def preview(
     self: Pipeline,
     latents: Tensor,  # `[B,T,C,h,w]` clean, see `estimate`
