@@ -21,7 +21,7 @@ from torch import Tensor
 import i2v_lab
 from ..core.errors import InputError
 from ..core.plan import Area, Arrow, Plan, Region, check_apart, coverage
-from .branch import ControlBranch, beside, control_maps, load_branch
+from .branch import ControlBranch, about_branch, beside, control_maps, load_branch
 from .pull import Target, follow, read_at, sampling, target_of
 from ..pipeline.extension import Extension, ExtensionOptions
 from ..pipeline.pipeline import Pipeline
@@ -35,7 +35,7 @@ class GuidanceOptions(ExtensionOptions):
     start: float = Field(0.0, ge=0, le=1, description="share of the steps before which it does nothing")
     end: float = Field(1.0, ge=0, le=1, description="share of the steps after which it does nothing")
     way: Literal["pull", "branch", "both"] = Field(
-        "pull", description="pull: exact, untrained; branch: a trained network; both: first one, then the other"
+        "both", description="branch: a trained network; pull: exact, by rule; both: the network, then the rest by rule"
     )
     arrows: tuple[Arrow, ...] = Field((), max_length=64, strict=False, description="where points of the picture go")
     still: tuple[Area, ...] = Field((), max_length=64, strict=False, description="what must not move")
@@ -93,10 +93,23 @@ class ActionGuidance(Extension):
                 f"action_guidance: the latents of {family} are no motion, so there is nothing that a drawing could steer;"
                 " take the shipped model, or draw nothing"
             )
-        self.branch = None if self.options.way == "pull" else load_branch(BRANCH, pipe.model.decoder)
+        self.branch = self.branch_for(pipe)
         self.pipe, self.own = pipe, pipe.renderer
         pipe.renderer = copy.copy(pipe.renderer)
         pipe.renderer.bends = True
+
+    def branch_for(self, pipe: Pipeline) -> ControlBranch | None:
+        "The trained branch, where it is wanted and was trained beside these very weights."
+        if self.options.way == "pull":
+            return None
+        if pipe.weights_sha256 != about_branch(BRANCH)["base"]:
+            if self.options.way == "both":
+                return None
+            raise InputError(
+                "action_guidance.way = 'branch': the branch was trained beside the shipped weights, which these are not;"
+                " take way='pull', or train one with i2v_lab.training.control"
+            )
+        return load_branch(BRANCH, pipe.model.decoder)
 
     def detach(self, pipe: Pipeline) -> None:
         if self.pipe is not None:
@@ -131,7 +144,7 @@ class ActionGuidance(Extension):
     def report(self) -> dict[str, Any]:
         if self.pipe is None:
             return {}
-        o, said = self.options, dict(guided_steps=self.guided)
+        o, said = self.options, dict(guided_steps=self.guided, branch=self.branch is not None)
         said |= {k: n for k in ("arrows", "still", "regions") if (n := len(getattr(o, k)))}
         return said if self.missed is None else said | dict(missed=round(self.missed, 5))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALE', 'DESIGNS', 'COPIED', 'control_maps', 'arrow_moments', 'zero', 'ControlBranch', 'square', 'beside',
-           'save_branch', 'load_branch']
+           'save_branch', 'about_branch', 'load_branch']
 
 # %% ../../nbs/extensions/54_branch.ipynb #5f05bb1b
 import copy
@@ -175,13 +175,22 @@ def save_branch(
         save_file(tensors, temporary, metadata={"branch": json.dumps(header)})
 
 
+def about_branch(path: str | Path) -> dict:
+    "How a branch was trained; `base`: the SHA-256 of the weights it stood beside."
+    try:
+        with safe_open(path, "pt") as f:
+            return json.loads(f.metadata()["branch"])
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
+        raise InputError(f"{path} holds no control branch: {e}") from e
+
+
 def load_branch(path: str | Path, decoder: nn.Module) -> ControlBranch:
     "Read a branch for a decoder."
     try:
+        header = about_branch(path)
+        branch = ControlBranch(decoder, header["design"], header["width"])
         with safe_open(path, "pt") as f:
-            header = json.loads(f.metadata()["branch"])
-            branch = ControlBranch(decoder, header["design"], header["width"])
             branch.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as e:
+    except (KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path} holds no control branch for this decoder: {e}") from e
     return branch.eval().requires_grad_(False).to(next(decoder.parameters()).device)

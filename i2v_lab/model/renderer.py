@@ -81,7 +81,8 @@ def split_layers(
     on = np.clip(2 * layer - 0.7, 0, 1)
     own = similarity_field(subject, p)
     residual = on * (motion - similarity_field(camera, p) - layer * own)
-    residual = np.stack([[cv2.GaussianBlur(c, (0, 0), 1.0) for c in f] for f in residual])
+    blur = 0.5 if bends else 1.0  # cells; what was asked for place by place is not smoothed away
+    residual = np.stack([[cv2.GaussianBlur(c, (0, 0), blur) for c in f] for f in residual])
     sure = on > 0.3
     far = np.sqrt((own**2).sum(1))[:, sure].max() if sure.sum() >= 4 else 0.0
     if np.sqrt((similarity_field(camera, p) ** 2).sum(1)).max() < max(ON_TRIPOD, LEAK * far):
@@ -159,6 +160,7 @@ def draw_subject(
     residual: np.ndarray,  # `[2,h,w]` in half shorter sides
     box: tuple[int, int, int, int],  # x, y, w, h of the subject in the picture
     margins: tuple[int, int, int, int] = (0, 0, 0, 0),  # of the subject beyond the frame: above, below, left, right
+    rounds: int = 1,  # of the search for where a pixel came from: more where the residual is large
 ) -> None:
     "Put the moved subject over a frame; only where it can be."
     H, W = frame.shape[:2]
@@ -176,11 +178,13 @@ def draw_subject(
     xs, ys = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     qx, qy = (back[i, 0] * xs + back[i, 1] * ys + back[i, 2] for i in (0, 1))
     cells = residual.shape[-1] / W, residual.shape[-2] / H
-    at = ((qx + 0.5) * cells[0] - 0.5).astype(np.float32), ((qy + 0.5) * cells[1] - 0.5).astype(np.float32)
-    bend = [
-        cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * min(H, W) / 2
-        for r in residual
-    ]
+    bend = 0.0, 0.0
+    for _ in range(rounds):
+        at = [((q - b + 0.5) * n - 0.5).astype(np.float32) for q, b, n in zip((qx, qy), bend, cells)]
+        bend = [
+            cv2.remap(r.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * min(H, W) / 2
+            for r in residual
+        ]
     layer = cv2.remap(
         subject,
         (qx - bend[0] + margins[2]).astype(np.float32),
@@ -266,7 +270,8 @@ class Renderer:
                 draw_bent(frames[t], back, camera, layers.bend[t], margins)
             if subject is not None:
                 own = pixel_matrix(layers.subject[t], size)  # motions add: x + camera(x) + own(x)
-                draw_subject(frames[t], subject, camera + own - np.eye(3), layers.residual[t], box, more)
+                matrix, rounds = camera + own - np.eye(3), 6 if self.bends else 1
+                draw_subject(frames[t], subject, matrix, layers.residual[t], box, more, rounds)
         return frames
 
     def cut(self, picture: np.ndarray, layer: np.ndarray, layers: Layers) -> tuple:
