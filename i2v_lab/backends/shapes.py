@@ -131,12 +131,13 @@ class Time(float):
 def component(
     kind: str,  # a class of diffusers or transformers
     arguments: Mapping[str, Any],
-) -> nn.Module:  # on `meta`
+    device: str = "meta",  # elsewhere its weights are random
+) -> nn.Module:
     "A network of a class."
     import diffusers
     import transformers
 
-    with torch.device("meta"):
+    with torch.device(device):
         if hasattr(diffusers, kind):
             return getattr(diffusers, kind).from_config(dict(arguments)).eval()
         cls = getattr(transformers, kind)
