@@ -573,6 +573,7 @@ def package(notebook, out, name, version, requires, as_json):
     show_default=True,
     help="motiondit, i2vgen-xl, svd, wan-1.3b, wan-14b, ltx, a folder, or a name on the Hugging Face hub.",
 )
+@click.option("--revision", help="Of a model on the hub: a branch, tag or commit.")
 @click.option("--size", metavar="WxH", help="Of the clip, in pixels.  [default: the model's own]")
 @click.option("--frames", type=RANGES["frames"], help="Length of the clip.  [default: the model's own]")
 @click.option("--steps", type=RANGES["steps"], help="Denoising steps, for the operations.")
@@ -583,7 +584,7 @@ def package(notebook, out, name, version, requires, as_json):
 @click.option("--device", default="auto", show_default=True, help="Whose kernels: cuda or cpu.")
 @click.option("--have", type=Number(0.1, 10_000, whole=False), metavar="GIB", help="Memory of your device, in GiB.")
 @as_json_option
-def forecast(model, size, frames, steps, cfg_scale, mix, config, dtype, device, have, as_json):
+def forecast(model, revision, size, frames, steps, cfg_scale, mix, config, dtype, device, have, as_json):
     """Say what a clip would need in memory and operations, without weights and without a GPU.
 
     With --have the exit code says whether it fits: 0 if it does, 1 if it does not.
@@ -593,7 +594,8 @@ def forecast(model, size, frames, steps, cfg_scale, mix, config, dtype, device, 
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from i2v_lab.forecasting.forecast import forecast as ask
 
-    said = ask(model, size, frames, wanted, dtype, steps=steps, cfg_scale=cfg_scale, device=device)
+    asked = dict(steps=steps, cfg_scale=cfg_scale, device=device, revision=revision)
+    said = ask(model, size, frames, wanted, dtype, **asked)
     room = None if have is None else have * 2**30
     report = said.to_dict() | ({} if room is None else {"fits": said.fits(room)})
     _finish(report, f"{said!r}\n{said.sentence(room)}" if room else repr(said), as_json)

@@ -10,6 +10,7 @@ from PIL import Image
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here may be downloaded
 
 ROOT = Path(__file__).resolve().parents[1]
+DEVICE = os.environ.get("I2V_LAB_DEVICE", "cpu")  # `I2V_LAB_DEVICE=cuda pytest tests/test_backends.py`: on a GPU
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,39 @@
 """The diffusers families behind the five stages: against diffusers' own pipelines, with every mix, and with bad input.
 
 Weights are random (`tiny_checkpoint`); classes, files, tokenizers and schedulers are those of the real models.
+With `I2V_LAB_DEVICE=cuda` the same tests run on a GPU.
 """
 
 import json
 import shutil
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from conftest import DEVICE
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_action_prior_clip import tiny_clip
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import i2v_lab as lab
 from i2v_lab.backends.adapter import worded
-from i2v_lab.backends.tiny import quiet, tiny_checkpoint
+from i2v_lab.backends.tiny import quiet, random_pipeline, tiny_checkpoint
 from i2v_lab.core.clip import Clip
 from i2v_lab.extensions.action_prior import ActionPrior
 from i2v_lab.extensions.compatibility import compatibility
 from i2v_lab.extensions.snapshot import Snapshot, Surroundings
-from i2v_lab.pipeline.pipeline import Pipeline
-from i2v_lab.pipeline.probe import probe_names
+from i2v_lab.forecasting.fake import Account
+from i2v_lab.forecasting.forecast import shadow
+from i2v_lab.pipeline.networks import networks
+from i2v_lab.pipeline.pipeline import Pipeline, Request, run_stages
+from i2v_lab.pipeline.probe import Run, probe_names
 from i2v_lab.pipeline.registry import extension_names
 from i2v_lab.study.metrics import count_flops
 
@@ -44,7 +52,7 @@ def load(model, **how) -> Pipeline:
     """Without progress bars."""
     with quiet():
         return lab.load_pipeline(
-            "diffusers", model=str(model), **(dict(dtype="fp32", size="64x64", device="cpu") | how)
+            "diffusers", model=str(model), **(dict(dtype="fp32", size="64x64", device=DEVICE) | how)
         )
 
 
@@ -78,7 +86,7 @@ def float_frames(pipe, *given, **asked) -> tuple[Clip, np.ndarray]:  # `[T,H,W,3
     seen, own = [], pipe.frames
     with patch.object(pipe, "frames", lambda latents: seen.append(own(latents)) or seen[0]):
         clip = pipe.generate(*given, **asked)
-    return clip, seen[0].permute(0, 2, 3, 1).float().numpy()
+    return clip, seen[0].permute(0, 2, 3, 1).float().cpu().numpy()
 
 
 def frames_of_diffusers(pipe, picture, seed: int, frames: int, scale: float) -> np.ndarray:  # `[T,H,W,3]` in 0..1
@@ -94,14 +102,22 @@ def frames_of_diffusers(pipe, picture, seed: int, frames: int, scale: float) -> 
         asked["prompt"] = WORDS
     if family == "i2vgen_xl":
         own.text_encoder.__dict__["text_model"] = own.text_encoder  # diffusers asks for it, transformers 5 has it not
-        asked["generator"] = None  # the VAE draws from the process' random numbers
     own.set_progress_bar_config(disable=True)
+    pipe.settle()
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_on_the_cpu(asked["generator"]) if family == "i2vgen_xl" else nullcontext():
             return own(image=Image.fromarray(picture), **asked).frames[0]
     finally:
         getattr(own, "text_encoder", own).__dict__.pop("text_model", None)
+
+
+def drawn_on_the_cpu(generator: torch.Generator):
+    """I2VGen-XL's VAE draws from the device's own random numbers, and takes no generator; here it is given one."""
+
+    def sample(found, generator=generator):
+        return found.mean + found.std * torch.randn(found.mean.shape, generator=generator).to(found.mean)
+
+    return patch.object(DiagonalGaussianDistribution, "sample", sample)
 
 
 # The same frames
@@ -176,6 +192,16 @@ def test_no_more_is_computed_than_by_diffusers(family, pipe_of, picture):
     theirs = count_flops(lambda: frames_of_diffusers(pipe, picture, 0, FRAMES[family], scale))
     more = count_flops(lambda: pipe.embed("")) if family == "ltx" else 0
     assert mine - more == theirs > 0
+
+
+@families
+def test_frames_leave_torch_in_one_piece(family, pipe_of, picture):
+    """Numpy would lay out a clip's frames anew, and take longer over it than all else outside the networks."""
+    pipe, given = pipe_of(family), []
+    own = pipe.to_numpy
+    with patch.object(pipe, "to_numpy", lambda x: given.append(x) or own(x)):
+        pipe.generate(picture, WORDS, **short(family))
+    assert [x.is_contiguous() for x in given if x.dtype == torch.uint8] == [True]
 
 
 # What a clip depends on
@@ -307,6 +333,47 @@ def test_options_that_keep_frames(family, mix, pipe_of, picture):
     assert np.array_equal(pipe.generate(picture, WORDS, **short(family)).frames, bare)
 
 
+# On a GPU, without one
+
+
+class NoSteps:
+    """A schedule of timesteps that are on a device and have no values."""
+
+    init_noise_sigma = 1.0
+
+    def __init__(self, config):
+        self.config, self.timesteps = config, [torch.full((), 999.0 - i, device="cuda") for i in range(3)]
+
+    def scale_model_input(self, x, t):
+        return x * t
+
+    def step(self, prediction, t, x, **how):
+        return (x + t * prediction,)
+
+
+@families
+def test_everything_is_on_the_device(family, checkpoints):
+    """By tensors that have a device and no numbers: one that stayed on the CPU cannot be added to the others."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.random.fork_rng(devices=[]), quiet():
+        pipe = shadow(str(checkpoints / family), (64, 64), torch.bfloat16, mode)
+    asked = dict(num_frames=9, num_inference_steps=3, cfg_scale=3.0)
+    run, left = Run(pipe, np.zeros((64, 64, 3), np.uint8), Request(WORDS, **asked)), []
+    with mode, torch.inference_mode():
+        for module in (m for network in networks(pipe).values() for m in network.modules()):
+            for name, p in module.named_parameters(recurse=False):
+                module._parameters[name] = torch.nn.Parameter(p.to("cuda"), requires_grad=False)
+            module._buffers |= {name: b.to("cuda") for name, b in module.named_buffers(recurse=False)}
+        pipe.on, pipe.parts.scheduler = torch.device("cuda"), NoSteps(pipe.parts.scheduler.config)
+        pipe.make_scheduler = lambda steps, shape=None: pipe.parts.scheduler
+        pipe.sigma, pipe.network_at = lambda t: t, lambda t: pipe.parts.transformer
+        pipe.to_numpy = lambda x: left.append(x.device.type) or np.zeros(tuple(x.shape), np.uint8)
+        mix = ["kv_cache", "adaptive_patch", "gradient_checkpointing"]
+        with Account("cuda"), pipe.using(mix), pipe.making(run):
+            run_stages(run)
+    assert "cuda" in left and run.latents.device.type == run.prediction.device.type == "cuda"
+
+
 # Around a run
 
 
@@ -371,9 +438,25 @@ def test_other_weights_do_not_make_a_clip_again(checkpoints, pipe_of, picture, t
         other.rerun(clip, image=picture)
 
 
+def test_weights_of_a_variant_are_other_weights(checkpoints, picture, tmp_path):
+    """What a clip names are the files that were read, not those beside them."""
+    both = shutil.copytree(checkpoints / "ltx", tmp_path / "both")
+    with quiet():
+        random_pipeline("ltx", 1).save_pretrained(both, variant="fp16", safe_serialization=True)
+    plain, half = load(both), load(both, variant="fp16")
+    assert plain.weights_sha256 == load(checkpoints / "ltx").weights_sha256 != half.weights_sha256
+    clips = [p.generate(picture, WORDS, **short("ltx")) for p in (plain, half)]
+    assert clips[1].settings["variant"] == "fp16" and "variant" not in clips[0].settings
+    assert not np.array_equal(clips[0].frames, clips[1].frames)
+    for path in both.glob("*/*.safetensors"):
+        path.unlink() if path.stem.count(".") == 0 else None
+    says("has weights of a variant only .*name it", lambda: load(both))
+    assert load(both, variant="fp16").weights_sha256 == half.weights_sha256
+
+
 def test_a_folder_may_be_a_path(checkpoints, picture, tmp_path):
     with quiet():
-        pipe = lab.load_pipeline("diffusers", model=checkpoints / "ltx", dtype="fp32", size=(64, 64), device="cpu")
+        pipe = lab.load_pipeline("diffusers", model=checkpoints / "ltx", dtype="fp32", size=(64, 64), device=DEVICE)
     clip = pipe.generate(picture, WORDS, **short("ltx"))
     assert Clip.load(clip.save(tmp_path / "clip.mp4")).settings["model"] == str(checkpoints / "ltx")
 

@@ -1,6 +1,7 @@
 """A forecast, made without weights, against what a clip really takes: memory by part, operations, mixes, bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import i2v_lab as lab
+from i2v_lab.backends.shapes import skeleton
 from i2v_lab.backends.tiny import quiet
 from i2v_lab.extensions.snapshot import Surroundings
 from i2v_lab.extensions.step_cache import is_due
@@ -204,8 +206,44 @@ def test_it_is_ready_for_json(said):
 def test_it_says_whether_it_fits(said):
     found = said("ltx")
     assert found.fits(found.peak_bytes / 0.9 + 1) and not found.fits(found.peak_bytes)
-    assert "too much: your device has" in found.sentence(1) and "; your device has" in found.sentence(2**40)
+    assert "too much: your device has" in found.sentence(2**20) and "; your device has" in found.sentence(2**40)
     assert found.largest in repr(found) and "| decode |" in found.table()
+    with pytest.raises(lab.InputError, match="asked in bytes, got 12; a card of 12 GiB has"):
+        found.fits(12)
+
+
+def test_a_revision_of_the_hub_is_forecast(checkpoints, tmp_path, monkeypatch):
+    """Two revisions in the hub's cache, of which one has a layer more."""
+    model = tmp_path / "models--me--tiny"
+    for name, layers in (("main", 2), ("deeper", 3)):
+        shutil.copytree(checkpoints / "ltx", model / "snapshots" / name, ignore=lambda *_: ["README.md"])
+        config = model / "snapshots" / name / "transformer" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | dict(num_layers=layers)))
+        (model / "refs").mkdir(exist_ok=True)
+        (model / "refs" / name).write_text(name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = dict(size=(64, 64), frames=9, steps=2, dtype="fp32", device="cpu")
+    plain, deeper = (forecast("me/tiny", revision=r, **asked) for r in (None, "deeper"))
+    local = forecast(str(checkpoints / "ltx"), **asked)
+    assert plain.weights == local.weights and plain.flops == local.flops
+    assert deeper.weights["transformer"] > plain.weights["transformer"] and deeper.flops > plain.flops
+    with pytest.raises(lab.InputError, match="no model 'me/tiny'"):
+        forecast("me/tiny", revision="other", **asked)
+
+
+def test_a_gpu_holds_two_groups_of_what_is_offloaded(checkpoints, tmp_path):
+    """The block that works and the one that is on its way; of a VAE, whose next layer is not known, one."""
+    model = shutil.copytree(checkpoints / "ltx", tmp_path / "ltx")
+    config = model / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | dict(num_layers=5)))
+    said = forecast(str(model), (64, 64), 9, {"offload": dict(weights="block")}, "fp32", steps=2, device="cuda")
+    parts = skeleton(str(model)).parts
+    size = lambda *modules: sum(4 * p.numel() for m in modules for p in m.parameters())
+    blocks = parts.transformer.transformer_blocks
+    assert len(blocks) == 5 and size(blocks[0]) == size(blocks[1])
+    assert said.parts["denoise"].weights_bytes == size(parts.transformer) - size(*blocks[2:])
+    leaves = [m for m in parts.vae.modules() if not list(m.children())]
+    assert said.parts["decode"].weights_bytes == max(map(size, leaves))
 
 
 def test_what_reads_values_is_left_out_and_said(said):

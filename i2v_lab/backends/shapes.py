@@ -131,12 +131,13 @@ class Time(float):
 def component(
     kind: str,  # a class of diffusers or transformers
     arguments: Mapping[str, Any],
-) -> nn.Module:  # on `meta`
+    device: str = "meta",  # elsewhere its weights are random
+) -> nn.Module:
     "A network of a class."
     import diffusers
     import transformers
 
-    with torch.device("meta"):
+    with torch.device(device):
         if hasattr(diffusers, kind):
             return getattr(diffusers, kind).from_config(dict(arguments)).eval()
         cls = getattr(transformers, kind)
@@ -152,24 +153,27 @@ def described(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, tuple[s
     return parts, rest
 
 
-def small_files(model: str) -> Path:
+def small_files(model: str, revision: str | None = None) -> Path:
     "A model's configurations, from a folder or the hub."
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, allow_patterns=["*.json", "*/*.json"]))
+    return Path(snapshot_download(model, revision=revision, allow_patterns=["*.json", "*/*.json"]))
 
 # %% ../../nbs/backends/80_shapes.ipynb #fd52b6c7
 def skeleton(
     model: str,  # a name of `FULL` or `ALSO`, a folder, or a name on the hub
     size: tuple[int, int] | None = None,  # (height, width)
+    revision: str | None = None,  # of the hub: a branch, tag or commit
 ) -> DiffusersPipeline:  # its networks are on `meta`
     "A pipeline with everything but its weights."
     import diffusers
     from transformers import CLIPImageProcessor
 
-    if (name := ALSO.get(model, model)) in FULL:
+    if revision and model in FULL:
+        raise InputError(f"{model!r} is a name for forecasts and has no revisions; give the model's name on the hub")
+    if (name := ALSO.get(model, model)) in FULL and not revision:
         family, parts = FULL[name]
         cls, rest, solver = FAMILIES[family], {}, "UniPCMultistepScheduler" if family == "wan" else ""
     elif "/" not in model and not Path(model).expanduser().exists():
@@ -177,9 +181,9 @@ def skeleton(
             closest(model, [*FULL, "motiondit"], "model") + "; or a folder, or a name on the Hugging Face hub"
         )
     else:
-        index = model_index(model)
+        index = model_index(model, revision)
         cls = family_of(index, model)
-        parts, rest = described(small_files(model), index)
+        parts, rest = described(small_files(model, revision), index)
         solver = index.get("scheduler", ("", ""))[1]
     made: dict[str, Any] = {part: component(*kind) for part, kind in parts.items()}
     processor = processor_of(made.get("image_encoder"), CLIPImageProcessor)

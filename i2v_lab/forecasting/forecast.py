@@ -88,6 +88,8 @@ class Forecast:
 
     def fits(self, device_bytes: float) -> bool:
         "Whether a device of this size would do, with a tenth to spare."
+        if device_bytes < 2**20:
+            raise InputError(f"fits is asked in bytes, got {device_bytes}; a card of 12 GiB has 12 * 2**30")
         return self.peak_bytes <= 0.9 * device_bytes
 
     def to_dict(self) -> dict[str, Any]:  # JSON, the contract of `i2v-lab forecast --json`
@@ -185,9 +187,13 @@ def shadow(
     size: tuple[int, int] | None,  # (height, width)
     dtype: torch.dtype,
     mode: FakeTensorMode,
+    revision: str | None = None,  # of the hub
 ) -> Pipeline:
     "A pipeline without weights."
-    pipe = load_shipped(device="cpu", dtype=dtype_name(dtype)) if model == "motiondit" else skeleton(model, size)
+    if model == "motiondit":
+        pipe = load_shipped(device="cpu", dtype=dtype_name(dtype))
+    else:
+        pipe = skeleton(model, size, revision)
     own = getattr(pipe, "float32_parts", ())
     for place, network in networks(pipe).items():
         kept = model == "motiondit" or place.rsplit(".")[-1] in own
@@ -230,6 +236,7 @@ def forecast(
     steps: int | None = None,  # None: the model's own
     cfg_scale: float | None = None,  # None: the model's own; 1: no second pass
     device: str = "auto",  # cpu, cuda: whose kernels; auto: a GPU's, for the shipped model what is here
+    revision: str | None = None,  # of a model on the hub: a branch, tag or commit
     stop: StopLike | None = None,  # looked at before each part of each network; set: `Stopped` is raised
 ) -> Forecast:
     "What a clip would need."
@@ -241,7 +248,7 @@ def forecast(
     canvas = canvas_of(size)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.random.fork_rng(devices=[]):  # making networks draws from the process' random numbers
-        pipe = shadow(model, canvas, precision, mode)
+        pipe = shadow(model, canvas, precision, mode, revision)
     if stop is not None:
         heed(pipe, stop)
     high, wide = canvas or getattr(pipe, "size", (512, 512))

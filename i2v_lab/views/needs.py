@@ -45,6 +45,7 @@ class Wanted:
     dtype: str  # fp32, bf16, fp16
     device: str  # cpu, cuda, cuda:1, ...
     mix: Mix = field(compare=False)
+    revision: str | None = None  # of the hub
 
 
 def wanted_of(
@@ -67,6 +68,7 @@ def wanted_of(
         pipe.precision_name,
         str(pipe.device),
         mix,
+        pipe.about.get("revision"),
     )
 
 # %% ../../nbs/views/26_needs.ipynb #fa5385fe
@@ -111,6 +113,7 @@ def forecast_of(
             wanted.dtype,
             cfg_scale=2.0 if wanted.guided else 1.0,
             device="cpu" if wanted.device == "cpu" else "cuda",  # what torch asks for, of any other device
+            revision=wanted.revision,
             stop=stop,
         )
 

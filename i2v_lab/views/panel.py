@@ -300,7 +300,8 @@ def loads(
     "How a pipeline is loaded."
     if pipe is not None and "family" in pipe.about:
         high, wide = pipe.size
-        return dict(model=pipe.name, options=dict(model=pipe.about["model"], size=f"{wide}x{high}"))
+        of = {name: pipe.about[name] for name in ("model", "revision", "variant") if name in pipe.about}
+        return dict(model=pipe.name, options=of | dict(size=f"{wide}x{high}"))
     return dict(model=pipe.name) if given else {}
 
 

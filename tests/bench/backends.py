@@ -24,12 +24,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
 import i2v_lab as lab
@@ -66,10 +67,11 @@ print(json.dumps(out))
 """
 
 
-def diffusers_call(pipe: Pipeline, picture: np.ndarray, frames: int) -> Callable[[], np.ndarray]:
+def diffusers_call(pipe: Pipeline, picture: np.ndarray, frames: int, steps: int = STEPS) -> Callable[[], np.ndarray]:
     "The same clip in diffusers' own hands."
+    pipe.settle()
     own, (high, wide) = pipe.parts, pipe.size
-    asked = dict(height=high, width=wide, num_frames=frames, num_inference_steps=STEPS, output_type="np")
+    asked = dict(height=high, width=wide, num_frames=frames, num_inference_steps=steps, output_type="np")
     asked["max_guidance_scale" if pipe.family == "svd" else "guidance_scale"] = 3.0
     if (rate := {"i2vgen_xl": "target_fps", "svd": "fps", "ltx": "frame_rate"}.get(pipe.family)) is not None:
         asked[rate] = int(pipe.defaults["fps"])
@@ -80,12 +82,20 @@ def diffusers_call(pipe: Pipeline, picture: np.ndarray, frames: int) -> Callable
     own.set_progress_bar_config(disable=True)
 
     def call() -> np.ndarray:  # uint8 `[T,H,W,3]`, as the lab's
-        torch.manual_seed(SEED)
-        generator = None if pipe.family == "i2vgen_xl" else torch.Generator().manual_seed(SEED)
-        video = own(image=Image.fromarray(picture), generator=generator, **asked).frames[0]
+        generator = torch.Generator().manual_seed(SEED)
+        with drawn_by(generator) if pipe.family == "i2vgen_xl" else nullcontext():
+            video = own(image=Image.fromarray(picture), generator=generator, **asked).frames[0]
         return (255 * video).round().astype(np.uint8)
 
     return call
+
+
+def drawn_by(generator: torch.Generator):
+    "I2VGen-XL's VAE takes no generator and draws on its own device; here from one, so that frames can be compared."
+    sample = lambda found, generator=generator: (
+        found.mean + found.std * torch.randn(found.mean.shape, generator=generator).to(found.mean)
+    )
+    return patch.object(DiagonalGaussianDistribution, "sample", sample)
 
 
 def seconds_of(work: Callable) -> tuple[float, float, np.ndarray]:
