@@ -68,7 +68,7 @@ class Target:
     at: Tensor  # `[N,2]` where arrows begin
     want: Tensor  # `[T,N,2]` where they should be, less where they begin
     free: Tensor  # `[h,w]` 0: must stay still
-    regions: list[tuple[Tensor, Tensor, Tensor]]  # mask `[h,w]`, centre `[2]`, own motion `[T,4]`
+    regions: list[tuple[Tensor, Tensor, Tensor, bool]]  # mask `[h,w]`, centre `[2]`, own motion `[T,4]`, subject only
     field: Tensor | None = None  # `[T,2,h,w]`
     known: Tensor | None = None  # `[h,w]` 0..1, where there is a field
 
@@ -89,7 +89,8 @@ def target_of(
         mask = put(coverage((region.area,), grid))
         inside = p[:, mask > 0.5] if (mask > 0.5).any() else p.flatten(1)
         height = float(inside[1].max() - inside[1].min())
-        regions.append((mask, inside.mean(1), put(own_motion(region, frames, fps, height))))
+        own = put(own_motion(region, frames, fps, height))
+        regions.append((mask, inside.mean(1), own, Action(region.action).moves_subject))
     field, known = dense_field(plan.field, frames, grid, size) if plan.field else (None, None)
     return Target(
         p,
@@ -178,7 +179,7 @@ def follow(
 
 def acted(motion: Tensor, layer: Tensor, target: Target) -> Tensor:  # see `follow`
     "Let regions do what they are told, on top of what the camera does."
-    others = torch.stack([mask for mask, _, _ in target.regions]).amax(0)
+    others = torch.stack([mask for mask, *_ in target.regions]).amax(0)
     weight = ((1 - layer) * (1 - others) * target.free).flatten() + 1e-3
     q = target.p.flatten(1)
     rows = torch.stack(
@@ -187,7 +188,9 @@ def acted(motion: Tensor, layer: Tensor, target: Target) -> Tensor:  # see `foll
     rows = (rows * weight.sqrt()).permute(0, 2, 1).flatten(0, 1)  # 2hw 4
     seen = (motion.flatten(2) * weight.sqrt()).flatten(1)  # t 2hw
     camera = torch.linalg.lstsq(rows, seen.T).solution.T
-    for mask, centre, own in target.regions:
+    for mask, centre, own, subject_only in target.regions:
+        if subject_only and (mask * layer).sum() > 0.05 * mask.sum():  # somebody is there: what is behind them stays
+            mask = mask * layer
         theirs = similar(camera, target.p) + similar(own, target.p - centre[:, None, None])
         motion = motion + mask * (theirs - motion)
     return motion

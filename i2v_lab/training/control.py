@@ -24,7 +24,7 @@ from ..extensions.pull import sampling
 from ..model.image_encoder import to_square
 from ..model.sampler import noisy, shifted
 from ..model.shipped import MotionPipeline
-from ..model.temporal_decoder import cell_centres, compose
+from ..model.temporal_decoder import compose
 from ..pipeline.stages import ImageTokens, TextTokens
 from .examples import random_crop, relight
 from .sources import photos
