@@ -41,7 +41,7 @@ def explain(
         elif key in options.model_fields:
             clauses.append(f"{owner}.{key} = {e['input']!r}, allowed is {allowed(key, options)}")
         else:
-            clauses.append(f"{owner}: {e['msg']}")
+            clauses.append(f"{owner}: {e['msg'].removeprefix('Value error, ')}")
     return "; and ".join(clauses)
 
 # %% ../../nbs/pipeline/12_extension.ipynb #9f03482d

@@ -8,6 +8,7 @@ __all__ = ['GUIDE', 'DRAWN', 'DrawPlan', 'plan_of', 'paths_of', 'drawn_on']
 # %% ../../nbs/views/22_draw.ipynb #3ef96c45
 from collections.abc import Mapping
 from os import PathLike
+from threading import get_ident
 from typing import Any
 
 import anywidget
@@ -35,6 +36,7 @@ class DrawPlan(anywidget.AnyWidget):
 
     drawn = t.Dict(help="arrows, still, regions, field: what `Plan` is made of").tag(sync=True)
     picture = t.Bytes(help="a JPEG file").tag(sync=True)
+    told = t.Int(help="how often Python has put a plan in place of what was drawn").tag(sync=True)
     problem = t.Unicode(help="why what is drawn is no plan; empty: it is one").tag(sync=True)
     note = t.Unicode(help="a word on the plan; drawing wipes it away").tag(sync=True)
     used = t.Bool(True, help="whether a clip would follow it; the page can only switch it on").tag(sync=True)
@@ -47,13 +49,23 @@ class DrawPlan(anywidget.AnyWidget):
     ):
         super().__init__()
         self.image: np.ndarray | None = None  # uint8 `[H,W,3]`
+        self._page: int | None = None  # the thread in which the page's words are taken in
         self.observe(lambda _: self._check(), "drawn")
         if picture is not None:
             self.show(picture)
         if plan is not None:
             self.plan = plan
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:  # what ipywidgets call when the page has said something
+        self._page = get_ident()
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._page = None
+
     def _check(self) -> None:
+        if self._page != get_ident():
+            self.told += 1
         try:
             Plan.read(self.drawn)
             self.problem = ""

@@ -133,6 +133,7 @@ class Lab:
         self.guide_picture: np.ndarray | None = None  # the picture that is drawn on
         self.drawn_plan: dict[str, Any] = {}  # as the drawing and the mix both have it
         self.guiding = threading.RLock()  # a plan comes from the page, from cells, from the history
+        self.putting = threading.RLock()  # held while what was drawn goes into the mix
         self.job, self.loading = Job(), None
         with cpu_memory():
             pass  # the first profile of a process must be where torch was imported, or Kineto complains on stderr
@@ -362,9 +363,12 @@ def drew(self: Lab) -> None:
         news, self.drawn_plan = settled(drawn) != self.drawn_plan, settled(drawn)
     if not news:
         return
-    if GUIDE in mix.rows and mix.rows[GUIDE].load():
-        mix.put(GUIDE, {name: drawn.get(name, []) for name in DRAWN} | dict(field=drawn.get("field")), on=bool(drawn))
-    else:
+    options = {name: drawn.get(name, []) for name in DRAWN} | dict(field=drawn.get("field"))
+    with self.putting:
+        there = GUIDE in mix.rows and mix.rows[GUIDE].load()
+        if there:
+            mix.put(GUIDE, options, on=bool(drawn))
+    if not there:
         self.guide.problem = f"the extension {GUIDE!r} cannot be had, so no clip follows what is drawn"
 
 
@@ -418,6 +422,8 @@ def run(
 ) -> Clip | None:
     "Make a clip of what is on the screen: what the button Generate does."
     c = self.controls
+    with self.putting:  # a click comes on another thread than what was drawn just before
+        self.drew()
     if c.picture is None:
         return self.tell("error: choose a photo first")
     if not c.mix.valid():
@@ -428,8 +434,6 @@ def run(
     c.forget_problem()
     now = self.run_now = Running(c.asked, c.picture, c.source, c.is_path, jpegs(c.picture[None], side=640)[0])
     self.generate.disabled, self.stop.disabled = True, False  # before the start: a run may end at once
-    if self.tabs.selected_index == TABS.index("Draw"):
-        self.tabs.selected_index = TABS.index("Clip")  # what was drawn is done: now one wants to see
     self.job.go(lambda: self.work(now), block)
     return now.clip if block else None
 
@@ -499,6 +503,8 @@ def make(self: Lab, now: Running) -> str:  # the status
         self.controls.mix.show_attached(pipe.mix.names)
         self.bar.value, self.bar.max, self.note.value = 0, now.steps, ""
         self.tell(f"running 0/{now.steps}")
+        if self.tabs.selected_index == TABS.index("Draw"):
+            self.tabs.selected_index = TABS.index("Clip")  # it is drawn: now one wants to see
         given = {k: v for k, v in now.asked.items() if k != "mix"}
         probes = (*PROBES, MemoryProbe(numpy=True))
         with (

@@ -77,12 +77,15 @@ function render({ model, el }) {
     choose(item, spot);
   }
 
-  let timer = null;
+  // Python sends back what it was told, perhaps when more has been drawn: what was sent lately is no news.
+  let timer = null, sent = [];
   function send() {
     clearTimeout(timer);
     timer = null;
-    if (plainText(fresh(model.get("drawn") || {})) === plainText(plan)) return;
-    model.set("drawn", JSON.parse(plainText(plan)));
+    const text = plainText(plan), now = Date.now();
+    if (plainText(fresh(model.get("drawn") || {})) === text) return;
+    sent = [...sent.filter((each) => now - each.at < 30_000), { text, at: now }];
+    model.set("drawn", JSON.parse(text));
     model.set("note", "");
     model.save_changes();
   }
@@ -433,7 +436,7 @@ function render({ model, el }) {
     if (places.length === 1) drawDot(context, places[0], 2, "#000");
     if (!on) return;
     if (places.length > 1) places.slice(1).forEach((p) => drawDot(context, p, 4.5, colour));
-    if (point != null) drawDot(context, places[point], 7, "#000");
+    if (point != null) drawDot(context, places[point], 6.5, "#000");
     if (point != null) drawDot(context, places[point], 4, colour);
   }
 
@@ -501,8 +504,15 @@ function render({ model, el }) {
   }
 
   // ---- what comes from Python
+  function heard() { // from another view of the same drawing, or our own words
+    const text = plainText(fresh(model.get("drawn") || {}));
+    if (!sent.some((each) => each.text === text)) take();
+    else if (text !== plainText(plan)) sendSoon();
+  }
+
   function take() {
     const next = fresh(model.get("drawn") || {});
+    sent = [];
     if (plainText(next) === plainText(plan)) return;
     giveUp();
     path = nudging = null;
@@ -526,7 +536,7 @@ function render({ model, el }) {
   board.sheet.addEventListener("pointerleave", () => { hover = null; draw(); });
   stage.addEventListener("blur", sendNow);
   root.addEventListener("keydown", onKey);
-  const stop = listen(model, { "change:drawn": take, "change:picture": show, "change:problem": settleNotes, "change:note": settleNotes, "change:used": settleNotes, "change:actions": settle });
+  const stop = listen(model, { "change:drawn": heard, "change:told": take, "change:picture": show, "change:problem": settleNotes, "change:note": settleNotes, "change:used": settleNotes, "change:actions": settle });
   const observer = new ResizeObserver(oncePerFrame(() => !closed && draw()));
   observer.observe(board.sheet);
   el.append(root);
