@@ -241,3 +241,30 @@ def test_it_fits(panel, width, theme, request):
     assert not overlaps(controls)
     assert not panel.crowded()
     wait_for(lambda: board.items.count() == 3, 5, "three things are drawn")
+
+
+def test_in_a_cell_of_its_own(open_notebook):
+    """Without the panel: draw, and give the plan to a pipeline."""
+    notebook = open_notebook(
+        "drawing",
+        [
+            "from i2v_lab.views.draw import DrawPlan\nd = DrawPlan('../data/photos/gcompris-qt-data__erase_horse.jpg')\nd",
+            "import i2v_lab as lab\npipe = lab.load_pipeline(threads=1)",
+        ],
+    )
+    notebook.run_all()
+    board = Board.__new__(Board)
+    board.page, board.root = notebook.page, notebook.page.get_by_role("group", name="Draw", exact=True)
+    board.sheet, board.stage = board.root.locator(".i2v-sheet"), board.root.get_by_role("application")
+    expect(board.root.get_by_role("button", name="Add an arrow")).to_be_enabled()
+    board.stage.scroll_into_view_if_needed()
+    board.drag((0.3, 0.5), (0.5, 0.5))
+    board.drag((0.7, 0.2), (0.7, 0.4))
+    board.stage.press("Control+z")
+    board.says(re.compile("^arrow 1: to the right"))
+    make = "mix={'action_guidance': d.plan.options()}, num_inference_steps=2, num_frames=3"
+    notebook.run(
+        f"clip = pipe.generate(d.image, 'nothing moves', {make})\n"
+        "print(clip.settings['options']['action_guidance']['arrows'][0]['points'], len(d.plan.arrows))"
+    )
+    assert notebook.text_of(-1).strip() == "[[0.3, 0.5], [0.5, 0.5]] 1"

@@ -385,7 +385,6 @@ function render({ model, el }) {
     context.save();
     if (sameItem(item, chosen)) Object.assign(context, { shadowColor: CHOSEN, shadowBlur: 5 });
     context.drawImage(scratch, 0, 0, w, h);
-    if (sameItem(item, chosen)) context.drawImage(scratch, 0, 0, w, h);
     context.restore();
   }
 
