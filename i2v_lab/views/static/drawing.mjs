@@ -93,6 +93,7 @@ function render({ model, el }) {
   const sendNow = () => timer && send();
 
   function goBack(here, there, word) {
+    giveUp();
     endPath();
     const step = here.pop();
     if (!step) return;
@@ -143,7 +144,7 @@ function render({ model, el }) {
 
   function full(kind) {
     if (plan[kind].length < MOST[kind]) return false;
-    say(`there are ${MOST[kind]} already`);
+    say((hint.textContent = `There are ${MOST[kind]} already; delete one first.`));
     return true;
   }
 
@@ -151,7 +152,10 @@ function render({ model, el }) {
     if (full("arrows")) return;
     const item = { kind: "arrows", index: plan.arrows.length }, times = timesOf(places, 0, 1, ratio());
     commit({ ...plan, arrows: [...plan.arrows, { points: roundAll(places), ...(times && { times }) }] }, item, places.length > 1 ? places.length - 1 : null);
-    if (go) path = item.index;
+    if (go) {
+      path = item.index;
+      settle();
+    }
     say(told());
   }
 
