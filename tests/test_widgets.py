@@ -20,6 +20,7 @@ from i2v_lab.core.errors import InputError
 from i2v_lab.pipeline.mix import Mix
 from i2v_lab.pipeline.stages import Stopped
 from i2v_lab.views import gallery as gallery_module
+from i2v_lab.views.draw import DrawPlan
 from i2v_lab.views.gallery import Gallery, item_of, thumbnail_of
 from i2v_lab.views.needs import WAITING, Needs, Reason, Wanted, forecast_of, hushed, wanted_of
 from i2v_lab.views.panel import Lab
@@ -47,7 +48,7 @@ def test_nothing_is_fetched_from_elsewhere(file):
     assert not re.search(r"https?://|@import|\bimport\s*\(|^import ", text, re.M)
 
 
-@pytest.mark.parametrize("cls", [Player, Gallery, Shell])
+@pytest.mark.parametrize("cls", [Player, Gallery, Shell, DrawPlan])
 def test_a_widget_is_one_module(cls):
     assert len(re.findall(r"^export ", cls._esm, re.M)) == 1
     names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", cls._esm, re.M)

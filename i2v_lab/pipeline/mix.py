@@ -94,9 +94,8 @@ class Mix:
     def to_yaml(self, path: str | Path | None = None) -> str:  # also written to `path`
         "The mix as YAML."
         blocks = self.to_dict()
-        text = yaml.safe_dump(
-            dict(enabled_extensions=list(blocks), **{k: v for k, v in blocks.items() if v}), sort_keys=False
-        )
+        given = {k: v for k, v in blocks.items() if v}
+        text = yaml.dump(dict(enabled_extensions=list(blocks), **given), Dumper=_Dumper, sort_keys=False)
         if path is not None:
             with atomic_path(path) as temporary:
                 Path(temporary).write_text(text, encoding="utf-8")
@@ -106,6 +105,17 @@ class Mix:
     def from_yaml(cls, source: str | Path) -> "Mix":  # a path, or the text itself where it has several lines
         "Read a mix from YAML."
         return read_mix(source)
+
+
+class _Dumper(yaml.SafeDumper):
+    "Writes a list of numbers, such as a place in the picture, in one line."
+
+    def represent_list(self, items: list) -> yaml.Node:
+        numbers = bool(items) and all(isinstance(item, int | float) for item in items)
+        return self.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True if numbers else None)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
 
 
 def _given(options: ExtensionOptions) -> str:

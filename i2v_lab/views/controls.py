@@ -9,6 +9,8 @@ __all__ = ['ROOM', 'photo_choices', 'python_call', 'highest', 'Controls']
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pprint import pformat
+from textwrap import indent
 from typing import Any
 
 import ipywidgets as w
@@ -50,7 +52,8 @@ def python_call(
         part.cls.name: part.options.model_dump(mode="json", exclude_defaults=True)
         for part in Mix(asked.get("mix") or {}).parts
     }
-    lines.append(f"mix={(mix if any(mix.values()) else list(mix))!r},")
+    shown = pformat(mix if any(mix.values()) else list(mix), width=96, compact=True, sort_dicts=False)
+    lines.append(f"mix={indent(shown, '        ').lstrip()},")
     note = "" if is_path else "  # the picture that you dropped: give its path"
     body = "\n".join(f"    {line}" for line in [f"{source!r},{note}", f"{asked.get('prompt', '')!r},", *lines])
     said = [repr(model)] * bool(model) + [f"{k}={v!r}" for k, v in (options or {}).items()]

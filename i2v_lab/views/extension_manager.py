@@ -27,6 +27,7 @@ from i2v_lab.pipeline.registry import (
     reload_extension,
     try_all,
 )
+from .draw import DRAWN, GUIDE
 from .option_controls import OptionControls
 
 # %% ../../nbs/views/25_extension_manager.ipynb #515550d7
@@ -99,7 +100,8 @@ def load(self: ExtensionRow) -> bool:  # whether it could be
     if cls is not self.cls:
         kept = {} if self.controls is None else self.controls.value
         try:
-            self.cls, self.controls = cls, OptionControls(cls.Options, self.changed)
+            drawn = DRAWN if self.name == GUIDE else ()
+            self.cls, self.controls = cls, OptionControls(cls.Options, self.changed, drawn)
         except Exception as e:  # options that nobody thought of must not keep the panel from opening
             self.cls, self.controls, self.slot.children = None, None, ()
             self.tell(f"its options cannot be shown: {type(e).__name__}: {e}")
@@ -300,6 +302,25 @@ def switch(self: ExtensionManager, mix) -> None:  # whatever `Mix` takes
                 row.box.value = name in given
                 if name in given:
                     row.fill(given[name])
+        finally:
+            self.busy = False
+    self.changed()
+
+# %% ../../nbs/views/25_extension_manager.ipynb #ec492223
+@patch
+def put(
+    self: ExtensionManager,
+    name: str,  # of an extension that is there
+    options: dict[str, Any],  # the others stay
+    on: bool,
+) -> None:
+    "Set some options of an extension, and switch it on or off."
+    row = self.rows[name]
+    with self.lock:
+        self.busy = True
+        try:
+            row.controls.value = row.controls.value | options
+            row.box.value = on
         finally:
             self.busy = False
     self.changed()

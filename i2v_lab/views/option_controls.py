@@ -15,6 +15,8 @@ import ipywidgets as w
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ..core.errors import InputError
+from ..core.plan import Plan, in_short
 from ..pipeline.extension import ExtensionOptions
 
 # %% ../../nbs/views/24_option_controls.ipynb #459f9843
@@ -98,13 +100,18 @@ class OptionControls:
         self,
         options: type[ExtensionOptions],
         changed: Callable[[], None] = lambda: None,  # called after each change
+        drawn: tuple[str, ...] = (),  # options that are drawn: no text boxes, one line for all
     ):
-        self.fields = options.model_fields
+        self.changed, self.line = changed, w.HTML().add_class("i2v-hint")
+        self.drawn: dict[str, list] = {name: [] for name in drawn if name in options.model_fields}
+        self.fields = {name: field for name, field in options.model_fields.items() if name not in self.drawn}
         self.inputs = {name: widget_for(name, field) for name, field in self.fields.items()}
         for box in self.inputs.values():
             box.observe(lambda _: changed(), "value")
         hint = lambda name: w.HTML(html.escape(about(self.fields[name]))).add_class("i2v-hint")
         rows = [row for name, box in self.inputs.items() for row in (box, hint(name))]
+        rows = [self.line, *rows] if self.drawn else rows
+        self.draw({})
         self.widget = w.VBox(rows or [w.HTML("no options").add_class("i2v-hint")], layout=w.Layout(width="100%"))
 
     @property
@@ -114,14 +121,29 @@ class OptionControls:
         return {
             n: from_text(v) if self._is_text(n) and self.fields[n].annotation is not str else v
             for n, v in typed.items()
-        }
+        } | self.drawn
 
     @value.setter
     def value(self, given: dict[str, Any]) -> None:  # what is left out gets its default
+        self.draw(given)
         for name, box in self.inputs.items():
             value = given[name] if name in given else default_of(self.fields[name])
             value = widget_for(name, self.fields[name]).value if value is None and not self._is_text(name) else value
             box.value = as_text(value) if self._is_text(name) else value
+
+    def draw(self, given: dict[str, Any]) -> None:  # what is left out is empty
+        "Set the options that are drawn."
+        drawn = {name: given.get(name) or [] for name in self.drawn}
+        try:
+            whole = Plan.read(drawn).model_dump(mode="json")  # as it comes back from a mix
+            drawn = {name: whole[name] for name in drawn}
+        except InputError:
+            pass  # it is said where the options are checked
+        there = any(drawn.values())
+        self.line.value = f"{in_short(drawn)}: see the tab Draw" if there else "nothing is drawn yet: see the tab Draw"
+        before, self.drawn = self.drawn, drawn
+        if drawn != before:
+            self.changed()
 
     def _is_text(self, name: str) -> bool:
         return type(self.inputs[name]) is w.Text

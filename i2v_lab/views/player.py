@@ -37,7 +37,7 @@ def lane_of(
 class Player(anywidget.AnyWidget):
     "Clips that play in step, in a notebook."
 
-    _esm = esm("common", "player")
+    _esm = esm("common", "paths", "player")
     _css = css("theme", "player")
 
     lanes = t.List(help="one dict for each clip, as `lane_of` makes it").tag(sync=True)
@@ -46,6 +46,8 @@ class Player(anywidget.AnyWidget):
     playing = t.Bool(False).tag(sync=True)
     loop = t.Bool(True).tag(sync=True)
     mode = t.Enum(["side by side", "difference"], "side by side", help="for two lanes").tag(sync=True)
+    paths = t.List(help="x, y in each frame, fractions, of each point that should go somewhere").tag(sync=True)
+    planned = t.Bool(False, help="whether the paths are shown over the first lane").tag(sync=True)
     note = t.Unicode(help="a word on what is shown, such as 'preview of step 5/12'").tag(sync=True)
     hint = t.Unicode("Nothing to play yet.", help="what stands there while there are no lanes").tag(sync=True)
     height = t.Int(360, help="of the stage, CSS pixels; less where the page is narrow").tag(sync=True)
@@ -58,9 +60,10 @@ def show_lanes(
     fps: float,
     note: str = "",
     play: bool | None = None,  # None: go on playing, or not, as before
+    paths: list[list[list[float]]] = (),  # what a plan says of the clip, see `paths_of`
 ) -> Player:
     "Replace what a player shows."
-    player.fps, player.note = fps, note
+    player.fps, player.note, player.paths = fps, note, list(paths)
     player.lanes = lanes
     if play is not None:
         player.playing = play

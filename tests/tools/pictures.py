@@ -1,7 +1,7 @@
-"""Make the pictures of the panel and of a study, nbs/images/lab.jpg and study.jpg: `make pictures`.
+"""Make the pictures of the panel, of a drawing and of a study, nbs/images/lab.jpg, draw.jpg and study.jpg: `make pictures`.
 
 A real JupyterLab and a browser, as in the tests: a clip is made, and the attention tab shows what the subject reads;
-a small study is run and looked at.
+a plan is drawn; a small study is run and looked at.
 """
 
 import runpy
@@ -20,6 +20,7 @@ IMAGES = ROOT / "nbs" / "images"
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 from labkit import FLAGS, JupyterLab, Notebook, Panel  # noqa: E402
+from test_draw import Board  # noqa: E402
 
 LIMIT = 300_000  # bytes
 STUDY = """
@@ -73,6 +74,25 @@ def picture_of_panel(browser: str) -> None:
         save(panel.root, "lab.jpg")
 
 
+def picture_of_drawing(browser: str) -> None:
+    "A plan on a picture: the horse goes to the right, the mountains stay still."
+    with workplace(browser, height=1500) as (server, context):
+        notebook = Notebook(server, context, "draw", ["import i2v_lab as lab\npanel = lab.Lab()\npanel"])
+        notebook.run_all(120)
+        notebook.page.keyboard.press("Control+b")
+        board = Board(Panel(notebook))
+        board.button("Still").click()
+        board.drag((0.04, 0.2), (0.3, 0.12), (0.5, 0.05), (0.75, 0.16), (0.96, 0.1))
+        board.button("Region").click()
+        board.drag((0.1, 0.93), (0.5, 0.95), (0.9, 0.92))
+        board.root.get_by_label("Action", exact=True).select_option("static")
+        board.button("Arrow").click()
+        board.drag((0.57, 0.36), (0.7, 0.3), (0.82, 0.42))
+        board.drag((0.3, 0.5), (0.5, 0.48))
+        notebook.page.wait_for_timeout(1500)
+        save(board.root, "draw.jpg")
+
+
 def picture_of_study(browser: str) -> None:
     "All clips of a study, and what each extension did."
     with workplace(browser, height=2000) as (server, context):
@@ -89,6 +109,7 @@ def picture_of_study(browser: str) -> None:
 def main():
     browser = runpy.run_path(str(ROOT / "tests" / "tools" / "browser.py"))["find_browser"]()
     picture_of_panel(browser)
+    picture_of_drawing(browser)
     picture_of_study(browser)
 
 

@@ -71,12 +71,14 @@ function render({ model, el }) {
   const loop = iconButton("loop", "Loop", () => setTrait(model, "loop", !model.get("loop")));
   const mode = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Difference", title: "Show where the two clips differ",
     onclick: () => setTrait(model, "mode", differing() ? "side by side" : "difference") }, icon("difference"), element("span", {}, "Difference"));
+  const planned = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Show the plan", title: "Show where each arrow should be",
+    onclick: () => setTrait(model, "planned", !model.get("planned")) }, icon("plan"), element("span", {}, "Plan"));
   const film = filmStrip("i2v-player-film", "i2v-player-thumb", go, drawThumb);
   const root = element("div", { class: "i2v i2v-player", role: "group", "aria-label": "Player" },
     element("div", { class: "i2v-player-frame" }, stage, hint, note), spoken,
     element("div", { class: "i2v-player-controls" },
       element("span", { class: "i2v-player-buttons" }, ...Object.values(buttons)), scrubber, count,
-      element("span", { class: "i2v-player-options" }, rate, loop, mode)),
+      element("span", { class: "i2v-player-options" }, rate, loop, planned, mode)),
     film.node);
   const say = announcer(spoken);
 
@@ -97,14 +99,24 @@ function render({ model, el }) {
     stage.classList.toggle("i2v-named", lanes.length > 1);
   }
 
-  function paint(figure, bitmap, lane, label, caption) {
+  function paint(figure, bitmap, lane, label, caption, over = null) {
     const [text, box] = figure.children, canvas = box.firstChild;
     canvas.setAttribute("aria-label", label);
     if (text.textContent !== caption) text.textContent = caption;
     const { clientWidth, clientHeight } = box;
     if (!bitmap || !clientWidth || !clientHeight) return;
     const [width, height] = contain(clientWidth, clientHeight, lane);
-    fitCanvas(canvas, width, height).drawImage(bitmap, 0, 0, width, height);
+    const context = fitCanvas(canvas, width, height);
+    context.drawImage(bitmap, 0, 0, width, height);
+    over?.(context, width, height);
+  }
+
+  function drawPlan(context, width, height) { // each path, and where on it the point should be now
+    for (const path of model.get("paths")) {
+      const places = path.map(([x, y]) => [x * width, y * height]);
+      drawPath(context, places, { width: 1.6 });
+      drawDot(context, places[Math.min(frame, places.length - 1)], 5, "#ffd400");
+    }
   }
 
   function draw() {
@@ -112,7 +124,7 @@ function render({ model, el }) {
     if (differing()) drawDifference(place);
     else lanes.forEach((lane, k) => {
       const over = frame >= lane.frames.length ? " (ended, last frame)" : "";
-      paint(stage.children[k], frameOf(lane, frame), lane, `${lane.name}, ${place}${over}`, lane.name + over);
+      paint(stage.children[k], frameOf(lane, frame), lane, `${lane.name}, ${place}${over}`, lane.name + over, k === 0 && model.get("planned") ? drawPlan : null);
     });
     film.mark(frame);
     if (+scrubber.value !== frame) scrubber.value = frame;
@@ -193,6 +205,8 @@ function render({ model, el }) {
     loop.setAttribute("aria-pressed", model.get("loop"));
     mode.hidden = lanes.length !== 2;
     mode.setAttribute("aria-pressed", differing());
+    planned.hidden = !lanes.length || differing() || !model.get("paths").length;
+    planned.setAttribute("aria-pressed", model.get("planned"));
     hint.textContent = lanes.length ? "" : model.get("hint");
     root.style.setProperty("--height", `${model.get("height")}px`);
     arrange();
@@ -268,6 +282,8 @@ function render({ model, el }) {
     "change:playing": wish,
     "change:loop": settle,
     "change:mode": settle,
+    "change:planned": settle,
+    "change:paths": settle,
     "change:note": setNote,
     "change:hint": settle,
     "change:height": settle,
