@@ -3142,6 +3142,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'i2v_lab.views.shell.Shell._hear': ('views/shell.html#shell._hear', 'i2v_lab/views/shell.py'),
                                      'i2v_lab.views.shell.Shell.copy': ('views/shell.html#shell.copy', 'i2v_lab/views/shell.py'),
                                      'i2v_lab.views.shell.Shell.download': ('views/shell.html#shell.download', 'i2v_lab/views/shell.py'),
+                                     'i2v_lab.views.shell.Shell.guard': ('views/shell.html#shell.guard', 'i2v_lab/views/shell.py'),
                                      'i2v_lab.views.shell.Shell.on_key': ('views/shell.html#shell.on_key', 'i2v_lab/views/shell.py')},
             'i2v_lab.views.static_files': { 'i2v_lab.views.static_files.css': ( 'views/static_files.html#css',
                                                                                 'i2v_lab/views/static_files.py'),
