@@ -23,7 +23,7 @@ STAMP := .venv/.complete
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-unexport IN_TEST PYTHONPATH PYTHONHOME
+unexport IN_TEST PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup lab demo test docs readme pictures figures tables study weights package clean
 .DEFAULT_GOAL := help
@@ -53,16 +53,21 @@ demo: setup
 	@$(BIN)/i2v-lab demo
 
 WORKERS ?= 2
-# One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes; those in a browser have the
-# machine to themselves. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
+# Long, and in no hurry: they take what the browser leaves of the machine, with the lowest priority.
+BESIDE := $(addprefix tests/test_,conformance.py compatibility.py backends.py docs.py)
+# One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes; those in a browser go before
+# those that run beside them. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
 # installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
 test: setup
 	@[ "$$I2V_LAB_NO_BROWSER" = 1 ] && [ -z "$$CI" ] || $(BIN)/python tests/tools/browser.py
 	@$(BIN)/nbdev-test
-	@$(BIN)/python -m pytest tests/browser
-	@$(BIN)/python -m pytest --ignore=tests/browser -n $(WORKERS) --dist loadfile
+	@mkdir -p build; nice -n 19 $(BIN)/python -m pytest $(BESIDE) >build/beside.txt 2>&1 & beside=$$!; \
+	  trap 'kill $$beside 2>/dev/null' INT TERM; \
+	  $(BIN)/python -m pytest tests/browser; browser=$$?; \
+	  wait $$beside; others=$$?; cat build/beside.txt; exit $$((browser || others))
+	@$(BIN)/python -m pytest --ignore=tests/browser $(addprefix --ignore=,$(BESIDE)) -n $(WORKERS) --dist loadfile
 
 LINKS ?=
 docs: setup

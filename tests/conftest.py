@@ -40,6 +40,8 @@ def pipe(shipped_weights):
 @pytest.fixture(scope="session")
 def small_pipe(pipe):
     """The shipped model's own classes with few random weights: for what the classes decide, and many clips are made."""
+    from copy import deepcopy
+
     import torch
 
     from i2v_lab.model.renderer import DraftRenderer
@@ -47,19 +49,23 @@ def small_pipe(pipe):
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        text = deepcopy(pipe.text)
+        config = deepcopy(text.model.config)
+        config.update(dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128))
+        text.model, text.dim = type(text.model)(config).eval().requires_grad_(False), 64
         tiny = dict(
             width=64,
             depth=2,
             vit="vit_tiny_patch16_224",
             layers=[1],
             image_size=128,
-            text_dim=pipe.model.config["text_dim"],
+            text_dim=64,
         )
         model = MotionDiT(**tiny).eval().requires_grad_(False)
         for p in model.decoder.parameters():  # what begins at zero would move nothing
             if not p.any():
                 p.normal_(std=0.01)
-    return MotionPipeline(model, pipe.text, renderer=DraftRenderer())
+    return MotionPipeline(model, text, renderer=DraftRenderer())
 
 
 @pytest.fixture(scope="session")

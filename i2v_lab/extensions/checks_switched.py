@@ -18,6 +18,7 @@ import torch
 
 from ..core.clip import Clip
 from ..core.errors import InputError
+from ..core.tracing import TRACING
 from i2v_lab.extensions.bench import (
     ASKED,
     Bench,
@@ -135,14 +136,14 @@ def toggling_leaks_nothing(bench):
         toggle(20)
         return len(gc.get_objects()) - objects, (tracemalloc.get_traced_memory()[0] - memory) / 1024
 
-    tracemalloc.start()
+    TRACING.enter()
     try:
         toggle(3)
         rounds = [growth()]
         while len(rounds) < 4 and (rounds[-1][0] >= 20 or rounds[-1][1] >= 20):
             rounds.append(growth())  # what fills up once is no leak; a leak grows every time
     finally:
-        tracemalloc.stop()
+        TRACING.leave()
     objects, memory = rounds[-1]
     expect(
         objects < 20,

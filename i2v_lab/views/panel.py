@@ -185,6 +185,7 @@ class Lab:
         results = w.VBox([self.needs.widget, head, self.bar, self.info, self.tabs]).add_class("i2v-results")
         columns = w.HBox([self.controls.widget, results]).add_class("i2v-columns")
         self.widget = w.VBox([self.shell, columns]).add_class("i2v-panel")
+        self.shell.guard(self.widget)
 
 # %% ../../nbs/views/30_panel.ipynb #427a25e3
 @patch

@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Callable
 
 import anywidget
+import ipywidgets as w
+import traitlets as t
 
 from ..core.errors import InputError
 from .static_files import css, esm
@@ -21,10 +23,19 @@ class Shell(anywidget.AnyWidget):
     _esm = esm("common", "shell")
     _css = css("theme", "panel")
 
+    panel_id = t.Unicode().tag(sync=True)  # empty: nothing is waited for
+
     def __init__(self):
         super().__init__()
         self._numbers, self._listeners = itertools.count(), []
         self.on_msg(lambda _, content, buffers: self._hear(content))
+
+    def guard(
+        self,
+        panel: w.Widget,  # the container that the shell is in
+    ) -> None:
+        "Let the panel's filled button wait until Python has heard of everything that was set in the panel."
+        self.panel_id = panel.model_id
 
     def copy(self, text: str) -> None:
         "Put a text on the user's clipboard."

@@ -367,7 +367,10 @@ def arranged(self: StudyPanel) -> w.VBox:
     parts = [row, self.bar, self.info, head("Extensions"), boxes, self.every, self.baselines, head("Settings"), sliders]
     columns = w.HBox([left, w.VBox(parts).add_class("i2v-results")]).add_class("i2v-columns")
     self.results = w.VBox([self.view], layout=w.Layout(display="none", width="auto"))
-    return w.VBox([Shell(), columns, self.results]).add_class("i2v-panel")
+    shell = Shell()
+    panel = w.VBox([shell, columns, self.results]).add_class("i2v-panel")
+    shell.guard(panel)
+    return panel
 
 
 @patch(as_prop=True)

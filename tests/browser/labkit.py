@@ -46,6 +46,7 @@ def isolated(home: Path) -> dict[str, str]:
         | {
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",  # a kernel that crashes says where, in JupyterLab's log
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else a restarted kernel warns of its debugger
         }
     )

@@ -61,12 +61,20 @@ function handOver(name, bytes) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser reads it after the click
 }
 
+// Whether a widget or one inside it has sent something that the kernel has not dealt with, or holds something back meanwhile.
+// ipywidgets say it in two fields of their own; without them no click waits.
+function unsettled(widget) {
+  const children = widget.get("children");
+  return widget._pending_msgs > 0 || widget._msg_buffer != null || (Array.isArray(children) && children.some(unsettled));
+}
+
 function render({ model, el }) {
   const toast = element("div", { class: "i2v i2v-toast", role: "status" });
   // The line of status changes five times a second; a hidden copy of it is said aloud, once a second at most.
   const spoken = element("span", { class: "i2v i2v-hidden", role: "status" });
   const say = announcer(spoken);
   let panel = null, observer = null, timer = null, closed = false, fading = null, told = "";
+  let root = null, held = null; // the panel's model; the click that waits
 
   function tell(text) {
     toast.textContent = text;
@@ -106,6 +114,31 @@ function render({ model, el }) {
     return [...panel.querySelectorAll("button.jupyter-button:enabled")].find((b) => b.textContent.trim() === word);
   }
 
+  // A click is not held back as changes of widgets are, and would overtake what was typed last: on the filled button it waits
+  // until all is settled. Who presses again after having been told of it does not want to wait.
+  function onClick(event) {
+    const button = event.target.closest("button.mod-primary");
+    if (!button || event.i2vSettled || !root || !unsettled(root)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (held?.told) release();
+    else held ??= { button, since: performance.now(), timer: setInterval(look, 25) };
+  }
+
+  function look() {
+    if (!unsettled(root)) return release();
+    if (held.told || performance.now() - held.since < 1000) return;
+    held.told = true;
+    tell(`The kernel is busy; ${held.button.textContent.trim()} follows when it answers`);
+  }
+
+  function release() {
+    const { button, timer } = held, click = new MouseEvent("click", { bubbles: true, cancelable: true });
+    clearInterval(timer);
+    held = null;
+    if (button.isConnected && !button.disabled) button.dispatchEvent(Object.assign(click, { i2vSettled: true }));
+  }
+
   // Ctrl+Enter in a field does what the filled button does.
   function onEnter(event) {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !event.target.matches("input, textarea")) return;
@@ -122,6 +155,8 @@ function render({ model, el }) {
     if (!panel) return void requestAnimationFrame(attach); // a view is made before it is put into its box
     panel.classList.add("i2v");
     document.addEventListener("keydown", onEscape, true);
+    model.widget_manager?.get_model(model.get("panel_id")).then((found) => (root = found), () => {});
+    panel.addEventListener("click", onClick, true);
     panel.addEventListener("keydown", onEnter, true);
     panel.addEventListener("keydown", keepKeys);
     panel.append(toast, spoken);
@@ -153,6 +188,8 @@ function render({ model, el }) {
     observer?.disconnect();
     clearTimeout(timer);
     document.removeEventListener("keydown", onEscape, true);
+    clearInterval(held?.timer);
+    panel?.removeEventListener("click", onClick, true);
     panel?.removeEventListener("keydown", onEnter, true);
     panel?.removeEventListener("keydown", keepKeys);
     toast.remove();
