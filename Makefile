@@ -35,6 +35,7 @@ setup: $(STAMP)
 
 # The stamp is written last: what was interrupted is not taken for whole. pyproject.toml outdates it.
 $(STAMP): pyproject.toml | $(BIN)/python
+	@rm -rf i2v_lab.egg-info # left by a build: Python would read the entry points of then
 	$(BIN)/python -m pip install --editable '.[dev,train]' | { grep -v '^Requirement already satisfied' || true; }
 	@touch $@
 

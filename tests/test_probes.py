@@ -60,7 +60,8 @@ def test_a_trace_comes_back_from_its_file(pipe, crop, tmp_path):
         assert [(e.stage, e.step, e.seconds) for e in back.readings[name]] == [
             (e.stage, e.step, e.seconds) for e in reading
         ]
-        assert type(back.readings[name].last) is type(reading.last)
+        if len(reading):  # `guidance` sees nothing where nothing is drawn
+            assert type(back.readings[name].last) is type(reading.last)
     layer = trace.attention.layers("denoise")[-1]
     assert torch.equal(trace.attention.rows(layer, queries=[0, 5]), back.attention.rows(layer, queries=[0, 5]))
     assert np.array_equal(trace.motion.field(), back.motion.field())
