@@ -271,13 +271,17 @@ def clip_model(tmp_path_factory) -> str:
 
 @families
 def test_every_mix(family, pipe_of, picture):
-    """All 64; 4 steps, of which `step_cache` skips one; a wide picture, for which `adaptive_patch` has another canvas."""
+    """All 64; 4 steps, of which `step_cache` skips one; a wide picture, for which `adaptive_patch` has another canvas.
+
+    `action_guidance` refuses these models, see below, and is nothing where nothing is drawn.
+    """
     pipe = pipe_of(family, "32x32" if family in ("wan", "wan22") else "64x64")
     frames = 3 if family in ("i2vgen_xl", "svd") else FRAMES[family]
     asked = dict(prompt=WORDS, num_inference_steps=4, num_frames=frames, cfg_scale=3.0)
-    matrix = compatibility(pipe, extension_names(), pictures=[picture[:50]], **asked)
+    names = [name for name in extension_names() if name != "action_guidance"]
+    matrix = compatibility(pipe, names, pictures=[picture[:50]], **asked)
     assert matrix.failed == [], matrix
-    assert len(matrix.rows) == 2 ** len(extension_names()) and pipe.mix.names == []
+    assert len(matrix.rows) == 2 ** len(names) and pipe.mix.names == []
     apart = {frozenset(row.mix): row.difference for row in matrix.rows if row.status == "ok"}
     for row in matrix.rows:
         assert (row.status == "refused") == ("action_prior" in row.mix), row
@@ -287,6 +291,17 @@ def test_every_mix(family, pipe_of, picture):
             own = frozenset(row.mix)
             assert row.status == "ok" and apart[own] == apart[own - KEEP_FRAMES], row
     assert apart[frozenset()] == 0 < min(apart[frozenset({name})] for name in ("step_cache", "adaptive_patch"))
+
+
+@families
+def test_what_is_drawn_is_refused_with_a_reason(family, pipe_of, picture):
+    """Their latents are pixels' codes, not motion."""
+    pipe, asked = pipe_of(family), short(family, num_inference_steps=1)
+    drawn = dict(arrows=[dict(points=[(0.2, 0.2), (0.6, 0.5)])])
+    with pytest.raises(InputError, match="action_guidance: the latents of .* are no motion"):
+        pipe.generate(picture, WORDS, mix=dict(action_guidance=drawn), **asked)
+    nothing = pipe.generate(picture, WORDS, mix=["action_guidance"], **asked)
+    assert np.array_equal(nothing.frames, pipe.generate(picture, WORDS, mix=[], **asked).frames)
 
 
 @families

@@ -82,6 +82,8 @@ def _in_words(schema: dict) -> str:
         bounds = ("from", "minimum"), ("above", "exclusiveMinimum"), ("to", "maximum"), ("below", "exclusiveMaximum")
         said = [f"{word} {schema[key]}" for word, key in bounds if key in schema]
         return " ".join(["a whole number" if kind == "integer" else "a number", *said]).replace(".0", "")
+    if kind == "array" and "$ref" in schema.get("items", {}):
+        return "a list of " + schema["items"]["$ref"].rsplit("/")[-1]
     names = {"array": "names separated by commas", "boolean": "true or false", "object": "names with values"}
     return names.get(kind, "a path" if schema.get("format") == "path" else "a name")
 

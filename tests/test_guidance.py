@@ -1,0 +1,103 @@
+"""Action guidance beside the other extensions, on weights it was not trained beside, and where it cannot be."""
+
+import threading
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from i2v_lab.core.errors import InputError
+from i2v_lab.extensions.action_guidance import ActionGuidance
+from i2v_lab.extensions.conformance import check_extension
+from i2v_lab.pipeline.registry import extension_names
+from i2v_lab.pipeline.stages import Stopped
+
+ARROWS = [dict(points=[(0.4, 0.5), (0.6, 0.45)], times=[0, 0.6]), dict(points=[(0.1, 0.1)])]
+DRAWN = dict(arrows=ARROWS, still=[dict(box=(0.7, 0.7, 1, 1))])
+ASKED = dict(prompt="zoom in", num_frames=6, num_inference_steps=4, seed=3)
+OTHERS = [name for name in extension_names() if name != "action_guidance"]
+MIXES = [list(m) for n in (0, 1, 2, len(OTHERS)) for m in combinations(OTHERS, n)]
+
+
+def guided(pipe, picture, others=(), **more):
+    """A clip under a plan."""
+    mix = {"action_guidance": DRAWN | more, **{name: {} for name in others}}
+    return pipe.generate(picture, mix=mix, **ASKED)
+
+
+@pytest.fixture(scope="module")
+def picture(crop):
+    return crop(160, 96)
+
+
+@pytest.mark.parametrize("others", MIXES, ids="+".join)
+def test_beside_the_others(small_pipe, picture, others):
+    """Arrows are met whatever else is on, and what promises exactness keeps it."""
+    clip = guided(small_pipe, picture, others)
+    said = clip.settings["extensions"]["action_guidance"]
+    assert said["missed"] < 0.002 and said["arrows"] == 2 and said["guided_steps"] == 4
+    exact = [n for n in others if n in ("kv_cache", "gradient_checkpointing", "offload")]
+    if exact:
+        without = guided(small_pipe, picture, [n for n in others if n not in exact])
+        assert np.array_equal(clip.frames, without.frames)
+
+
+def test_held_places_do_not_move(pipe, picture):
+    clip = guided(pipe, picture)
+    high, wide = clip.frames.shape[1:3]
+    corner = clip.frames[:, int(0.75 * high) :, int(0.75 * wide) :].astype(int)
+    free = pipe.generate(picture, mix=[], **ASKED).frames[:, int(0.75 * high) :, int(0.75 * wide) :].astype(int)
+    change = lambda x: np.abs(x[1:] - x[:1]).mean()
+    assert change(corner) < 1 < change(free)
+
+
+def test_it_leaves_nothing_behind(small_pipe, picture):
+    bare, renderer = small_pipe.generate(picture, mix=[], **ASKED), small_pipe.renderer
+    guided(small_pipe, picture)
+    assert small_pipe.renderer is renderer
+    assert np.array_equal(small_pipe.generate(picture, mix=[], **ASKED).frames, bare.frames)
+
+
+def test_other_weights_are_pulled_and_say_so(small_pipe, pipe, picture):
+    """The branch was trained beside the shipped weights; with others it stays away, or says why it cannot be asked for."""
+    assert guided(small_pipe, picture).settings["extensions"]["action_guidance"]["branch"] is False
+    assert guided(pipe, picture).settings["extensions"]["action_guidance"]["branch"] is True
+    with pytest.raises(InputError, match="trained beside the shipped weights"):
+        guided(small_pipe, picture, way="branch")
+
+
+def test_the_clip_says_how_to_make_it_again(pipe, picture, tmp_path):
+    clip = guided(pipe, picture)
+    path = clip.save(tmp_path / "clip.mp4")
+    again = pipe.rerun(path, picture)
+    assert np.array_equal(clip.frames, again.frames)
+    assert clip.settings["options"]["action_guidance"]["arrows"][0]["points"] == [[0.4, 0.5], [0.6, 0.45]]
+
+
+def test_stop(small_pipe, picture):
+    stop = threading.Event()
+    hear = lambda event: stop.set() if event.stage == "denoise" else None
+    with pytest.raises(Stopped):
+        small_pipe.generate(picture, mix={"action_guidance": DRAWN}, stop=stop, progress=hear, **ASKED)
+    assert small_pipe.mix.names == []
+
+
+def test_the_suite_of_checks(small_pipe):
+    report = check_extension(ActionGuidance, small_pipe)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (dict(arrows=[dict(points=[(0.5, 0.5), (0.6, 2.5)])]), r"arrows\[0\].points\[1\]\[1\]"),
+        (dict(start=0.8, end=0.2), "start 0.8 comes after end 0.2"),
+        (dict(still=[dict(mask="nowhere.png")]), "nowhere.png"),
+        (dict(field="nowhere.safetensors"), "no motion field in 'nowhere.safetensors'"),
+        (dict(regions=[dict(area=dict(box=(0, 0, 1, 1)), action="fly")]), "unknown action 'fly'"),
+    ],
+)
+def test_what_is_wrong_is_said(small_pipe, picture, wrong, said):
+    with pytest.raises(InputError, match=said):
+        small_pipe.generate(picture, mix={"action_guidance": wrong}, **ASKED)
+    assert small_pipe.mix.names == []
