@@ -988,6 +988,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'i2v_lab.extensions.pull.read_at': ('extensions/pull.html#read_at', 'i2v_lab/extensions/pull.py'),
                                          'i2v_lab.extensions.pull.sampling': ( 'extensions/pull.html#sampling',
                                                                                'i2v_lab/extensions/pull.py'),
+                                         'i2v_lab.extensions.pull.settled': ('extensions/pull.html#settled', 'i2v_lab/extensions/pull.py'),
                                          'i2v_lab.extensions.pull.similar': ('extensions/pull.html#similar', 'i2v_lab/extensions/pull.py'),
                                          'i2v_lab.extensions.pull.target_of': ( 'extensions/pull.html#target_of',
                                                                                 'i2v_lab/extensions/pull.py')},

@@ -17,12 +17,13 @@ import torch
 from fastcore.basics import patch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 import i2v_lab
 from ..core.errors import InputError
 from ..core.plan import Area, Arrow, Plan, Region, check_apart, coverage
 from .branch import ControlBranch, about_branch, beside, control_maps, load_branch
-from .pull import Target, follow, read_at, sampling, target_of
+from .pull import Target, follow, read_at, sampling, settled, target_of
 from ..pipeline.extension import Extension, ExtensionOptions
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.stages import Conditioning, ImageTokens
@@ -93,6 +94,8 @@ class ActionGuidance(Extension):
                 f"action_guidance: the latents of {family} are no motion, so there is nothing that a drawing could steer;"
                 " take the shipped model, or draw nothing"
             )
+        if isinstance(next(pipe.model.decoder.parameters()), FakeTensor):
+            return  # a forecast: next to the decoder, what a drawing takes is nothing
         self.branch = self.branch_for(pipe)
         self.pipe, self.own = pipe, pipe.renderer
         pipe.renderer = copy.copy(pipe.renderer)
@@ -120,6 +123,7 @@ class ActionGuidance(Extension):
         self.step, self.guided, self.size = 0, 0, None
         self.target: Target | None = None
         self.missed: float | None = None
+        self.known: dict = {}
 
     def encode_image(self, call_next: Callable, image: np.ndarray) -> ImageTokens:
         self.size = image.shape[:2]
@@ -161,7 +165,7 @@ def prepare(self: ActionGuidance, latents: Tensor) -> None:
         square = (self.branch.grid,) * 2
         still = torch.from_numpy(coverage(plan.still, square)).to(latents.device)
         p = cells_of(square, self.size, latents.device)
-        self.maps = control_maps(self.target.at, self.target.want, still, p)[None]
+        self.maps, self.known = control_maps(self.target.at, self.target.want, still, p)[None], {}
 
 
 @patch
@@ -169,9 +173,8 @@ def helped(self: ActionGuidance, latents: Tensor):  # a context manager
     "The branch at work, if there is one."
     if self.branch is None:
         return nullcontext()
-    return beside(
-        self.branch, self.pipe.model.decoder, self.maps.expand(len(latents), -1, -1, -1, -1), self.options.strength
-    )
+    maps = self.maps.expand(len(latents), -1, -1, -1, -1)
+    return beside(self.branch, self.pipe.model.decoder, maps, self.options.strength, self.known)
 
 
 @patch
@@ -183,11 +186,17 @@ def pulled(self: ActionGuidance, latents: Tensor, prediction: Tensor, t: Tensor)
     drawn = torch.stack([follow(m - m[:1], s, target) for m, s in zip(motion, layer)])
     motion = motion + self.options.strength * (drawn - motion)
     if len(target.at):
-        self.missed = missed(motion[0], target, self.size)
+        self.missed = missed(motion[0], layer[0], target, self.size)
     return pipe.prediction_for(latents, pipe.with_motion(clean, motion), t)
 
 
-def missed(motion: Tensor, target: Target, size: tuple[int, int]) -> float:  # share of the picture's width
+def missed(
+    motion: Tensor,  # `[T,2,h,w]` half shorter sides
+    layer: Tensor,  # `[h,w]` 0..1, the subject
+    target: Target,
+    size: tuple[int, int],  # (height, width) of the picture
+) -> float:  # share of the picture's width
     "How far arrows are from where they should be, on average over arrows and frames."
-    gap = read_at(motion - motion[:1], sampling(target.at, target.p)) - target.want
+    at, _ = settled(target.at, layer, target.p)
+    gap = read_at(motion - motion[:1], sampling(at, target.p)) - target.want
     return float(gap.norm(dim=-1).mean()) * min(size) / 2 / size[1]

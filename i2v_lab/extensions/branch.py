@@ -115,14 +115,20 @@ def beside(
     decoder: nn.Module,
     maps: Tensor,  # `[B,T,4,g,g]`
     strength: float = 1.0,
+    known: dict | None = None,  # kept by the caller for as long as the maps are these: what was read of them
 ) -> Iterator[None]:
     "Let a branch take part in what a decoder says."
     now = {}
 
     def begin(module, args):
         latents, _, cond = args
-        e = cond.extra
-        control = branch.tokens(maps, square(e["subject"].float().sigmoid(), branch.grid), square(e["p"], branch.grid))
+        if known is None or id(cond) not in known:
+            soft, p = cond.extra["subject"].float().sigmoid(), cond.extra["p"]
+            control = branch.tokens(maps, square(soft, branch.grid), square(p, branch.grid))
+            if known is not None:
+                known[id(cond)] = cond, control  # with the condition, so that its identity stays its own
+        else:
+            control = known[id(cond)][1]
         now.update(control=control, grid=latents.shape[-2:], frames=latents.shape[1])
 
     flat = lambda x: rearrange(x, "b t n d -> b (t n) d")
