@@ -16,6 +16,7 @@ from . import checks_declared, checks_inside, checks_switched  # noqa: F401 - th
 from .bench import CHECKS, Bench, Check, Report, run_check
 from .checks_switched import toggle_seconds
 from .reference import one_thread, reference_pipeline
+from .snapshot import Surroundings
 from ..pipeline.backends import load_pipeline
 from ..pipeline.extension import Extension
 from ..pipeline.mix import Mix
@@ -37,6 +38,7 @@ def chosen(only: str | Iterable[str] | None) -> list[str]:  # names of checks, i
 # %% ../../nbs/extensions/70_conformance.ipynb #ea1fb9ef
 def refuses(cls: type[Extension], pipe: Pipeline) -> bool:
     "Whether an extension says that a pipeline, which is not used again, is not for it."
+    around = Surroundings()  # what the extension did to them is for the checks to see, as if for the first time
     try:
         pipe.use(Bench(cls, pipe).mix())
         return False
@@ -47,6 +49,7 @@ def refuses(cls: type[Extension], pipe: Pipeline) -> bool:
     finally:
         with suppress(Exception):
             pipe.use()
+        around.restore()
 
 
 def made_for(cls: type[Extension]) -> Pipeline:
