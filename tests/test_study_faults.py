@@ -416,10 +416,12 @@ def test_a_cluster_that_loses_a_worker(tmp_path, tiny_backend):
 
 
 DRIVER = """
-    import sys, time
+    import signal, sys, time
     from i2v_lab.extensions.reference import sample_picture
     from i2v_lab.pipeline.extension import Extension
     from i2v_lab.study.study import Study
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 
     class Hangs(Extension):
         name = "hangs"
