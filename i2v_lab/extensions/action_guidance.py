@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 import i2v_lab
 from ..core.errors import InputError
-from ..core.plan import Area, Arrow, Plan, Region, check_apart, coverage
+from ..core.plan import Area, Arrow, Plan, Region, check_apart, coverage, grid_points
 from .branch import ControlBranch, about_branch, beside, control_maps, load_branch
 from .pull import Target, follow, read_at, sampling, settled, target_of
 from ..pipeline.extension import Extension, ExtensionOptions
@@ -68,8 +68,7 @@ def cells_of(
     device: torch.device,
 ) -> Tensor:  # `[2,rows,cols]` x, y in half shorter sides from the middle
     "Where the cells of a grid are."
-    line = lambda n, side: ((torch.arange(n, device=device) + 0.5) / n * 2 - 1) * side / min(size)
-    return torch.stack(torch.meshgrid(line(grid[1], size[1]), line(grid[0], size[0]), indexing="xy"))
+    return torch.from_numpy(grid_points(grid, size)).float().to(device)
 
 
 class ActionGuidance(Extension):

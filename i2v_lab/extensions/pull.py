@@ -113,13 +113,15 @@ def fit_similarity(
     q: Tensor,  # `[N,2]` places about a centre
     r: Tensor,  # `[T,N,2]` displacements
     ridge: float = 0.3,  # what growing and turning cost, half shorter sides
+    weight: Tensor | None = None,  # `[N]` how much a place counts; None: all the same
 ) -> Tensor:  # `[T,4]`
     "The similarity nearest to some displacements."
     x, y = q.T
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    rows = torch.stack([torch.stack([x, -y, one, zero], -1), torch.stack([y, x, zero, one], -1)], 1).flatten(0, 1)
+    rows = torch.stack([torch.stack([x, -y, one, zero], -1), torch.stack([y, x, zero, one], -1)], 1)  # n 2 4
+    heavy = (rows if weight is None else rows * weight[:, None, None]).flatten(0, 1)
     cost = torch.diag(torch.tensor([ridge**2, ridge**2, 1e-6, 1e-6], device=q.device))
-    return torch.linalg.solve(rows.T @ rows + cost, rows.T @ r.flatten(1).T).T
+    return torch.linalg.solve(heavy.T @ rows.flatten(0, 1) + cost, heavy.T @ r.flatten(1).T).T
 
 # %% ../../nbs/extensions/50_pull.ipynb #90e75ed4
 SPREAD = 0.35  # half shorter sides: how far a bump reaches
@@ -198,13 +200,8 @@ def acted(motion: Tensor, layer: Tensor, target: Target) -> Tensor:  # see `foll
     "Let regions do what they are told, on top of what the camera does."
     others = torch.stack([mask for mask, *_ in target.regions]).amax(0)
     weight = ((1 - layer) * (1 - others) * target.free).flatten() + 1e-3
-    q = target.p.flatten(1)
-    rows = torch.stack(
-        [torch.stack([q[0], -q[1], q[0] * 0 + 1, q[0] * 0]), torch.stack([q[1], q[0], q[0] * 0, q[0] * 0 + 1])]
-    )
-    rows = (rows * weight.sqrt()).permute(0, 2, 1).flatten(0, 1)  # 2hw 4
-    seen = (motion.flatten(2) * weight.sqrt()).flatten(1)  # t 2hw
-    camera = torch.linalg.lstsq(rows, seen.T).solution.T
+    moved = motion.flatten(2).transpose(1, 2)  # t hw 2
+    camera = fit_similarity(target.p.flatten(1).T, moved, ridge=0.0, weight=weight)
     for mask, centre, own, subject_only in target.regions:
         if subject_only and (mask * layer).sum() > 0.05 * mask.sum():  # somebody is there: what is behind them stays
             mask = mask * layer

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['REST', 'LIGHT', 'TILT', 'CHROMA', 'LONG', 'SHORT', 'AROUND', 'REST_FIRST', 'TEXTURE', 'WINDOW', 'ARROWS',
            'oklab_to_srgb', 'flow_colours', 'colour_wheel', 'MotionSeen', 'travelled', 'half', 'read_step', 'thumbnail',
-           'unexplained', 'next_flow', 'observe', 'textured', 'places', 'inside', 'read_clip', 'arrow_factor',
-           'draw_arrows', 'MotionReading', 'MotionProbe']
+           'unexplained', 'next_flow', 'observe', 'textured', 'inside', 'read_clip', 'arrow_factor', 'draw_arrows',
+           'MotionReading', 'MotionProbe']
 
 # %% ../../nbs/probes/50_motion.ipynb #9a267fb7
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.figure import Figure
+from ..core.plan import grid_points
 from ..pipeline.probe import Probe, Reading, Run
 from ..pipeline.stages import Event
 from .drawing import show_picture
@@ -188,22 +189,13 @@ def textured(
     return cv2.resize(spread, grid[::-1], interpolation=cv2.INTER_AREA) > TEXTURE
 
 
-def places(
-    grid: tuple[int, int],  # (rows, cols)
-    size: tuple[int, int],  # (height, width)
-) -> np.ndarray:  # `[2,rows,cols]` x, y in half shorter sides, 0 is the picture's centre
-    "The middles of the cells of a grid."
-    x, y = (((np.arange(n) + 0.5) / n * 2 - 1) * side / min(size) for n, side in zip(grid[::-1], size[::-1]))
-    return np.stack(np.meshgrid(x, y))
-
-
 def inside(
     motion: np.ndarray,  # `[T,2,h,w]` half shorter sides
     size: tuple[int, int],  # (height, width)
 ) -> np.ndarray:  # bool `[T,h,w]`
     "What is still in the picture."
     edge = np.array(size[::-1]).reshape(2, 1, 1) / min(size)
-    return (np.abs(places(motion.shape[2:], size) + motion) < edge).all(1)
+    return (np.abs(grid_points(motion.shape[2:], size) + motion) < edge).all(1)
 
 # %% ../../nbs/probes/50_motion.ipynb #b65d1184
 def read_clip(
@@ -254,7 +246,7 @@ def draw_arrows(
     every = max(1, round(max(flow.shape[1:]) / ARROWS))
     thin = np.s_[..., every // 2 :: every, every // 2 :: every]
     unit, middle = min(size) / 2, np.array(size[::-1]).reshape(2, 1, 1) / 2
-    x, y = (places(flow.shape[1:], size) * unit + middle)[thin]
+    x, y = (grid_points(flow.shape[1:], size) * unit + middle)[thin]
     u, v = (np.asarray(flow, np.float32) * unit * factor)[thin]
     colours = flow_colours(flow[thin], 1e-6).reshape(-1, 3) / 255
     if sure is not None:

@@ -16,7 +16,7 @@ from ..core.actions import Action
 from ..core.clip import Clip
 from ..core.errors import InputError
 from ..core.picture import load_picture
-from ..probes.motion import places
+from ..core.plan import grid_points
 
 # %% ../../nbs/study/22_baselines.ipynb #614ef926
 def draw_camera(
@@ -40,7 +40,7 @@ def camera_motion(
     grid: tuple[int, int],  # (rows, cols)
 ) -> np.ndarray:  # float32 `[T,2,rows,cols]` forward, from frame 0, half shorter sides
     "Where a camera takes the middles of a grid's cells."
-    x, y = places(grid, size)
+    x, y = grid_points(grid, size)
     a, b, dx, dy = camera.T[:, :, None, None]
     return np.stack([a * x - b * y + dx, b * x + a * y + dy], 1).astype(np.float32)
 

@@ -134,17 +134,14 @@ class Scenes:
 def read_scenes(pipe: MotionPipeline, crops: int = 40, prompts: int = 30, seed: int = 0) -> Scenes:  # of each
     "Read the training photos and prompts."
     rng, device = np.random.default_rng(seed), pipe.device
-    parts, sizes = [], []
+    parts = []
     for path in photos("train"):
         photo = load_picture(path)
         cut = [relight(random_crop(photo, rng)[0], rng) for _ in range(crops)]
-        sizes += [c.shape[:2] for c in cut]
         pictures = torch.cat([to_square(c, pipe.model.image.features.image_size, device) for c in cut])
         parts.append(pipe.model.image.see(pictures, torch.tensor([c.shape[:2] for c in cut])))
     join = lambda name: torch.cat([getattr(x, name) for x in parts])
-    image = ImageTokens(
-        join("tokens"), parts[0].grid, torch.tensor(sizes), subject=join("subject"), facing=join("facing")
-    )
+    image = replace(parts[0], **{name: join(name) for name in ("tokens", "size", "subject", "facing")})
     words = [sample_wording(a, rng, 0.12).text for a in Action for _ in range(prompts)]
     return Scenes(image, pipe.model.reader(*pipe.text(words)))
 

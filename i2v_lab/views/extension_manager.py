@@ -15,6 +15,7 @@ import ipywidgets as w
 from fastcore.basics import patch
 
 from ..core.errors import InputError
+from ..core.plan import DRAWN, GUIDE
 from ..pipeline.extension import Extension
 from ..pipeline.mix import Mix, clashes, read_mix
 from i2v_lab.pipeline.registry import (
@@ -27,7 +28,6 @@ from i2v_lab.pipeline.registry import (
     reload_extension,
     try_all,
 )
-from .draw import DRAWN, GUIDE
 from .option_controls import OptionControls
 
 # %% ../../nbs/views/25_extension_manager.ipynb #515550d7

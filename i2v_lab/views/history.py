@@ -16,9 +16,8 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.clip import Clip
-from ..core.plan import in_short
+from ..core.plan import DRAWN, GUIDE, in_short
 from ..pipeline.probe import Trace
-from .draw import DRAWN, GUIDE
 from .player import Player
 
 # %% ../../nbs/views/28_history.ipynb #009369b1

@@ -25,12 +25,12 @@ import torch
 from fastcore.basics import patch
 
 from ..core.errors import InputError
+from ..core.plan import DRAWN, GUIDE
 from ..pipeline.extension import ExtensionOptions
 from ..pipeline.mix import Mix
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.stages import StopLike, Stopped
 from ..probes.memory import in_gib
-from .draw import DRAWN, GUIDE
 
 if TYPE_CHECKING:  # it takes time to import, which is for the thread
     from i2v_lab.forecasting.forecast import Forecast

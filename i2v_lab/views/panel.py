@@ -30,7 +30,7 @@ from ..core.clip import Clip
 from ..core.errors import InputError
 from ..core.files import atomic_path
 from ..core.picture import load_picture
-from ..core.plan import Plan
+from ..core.plan import DRAWN, GUIDE, Plan, plan_of
 from ..core.settings import load_settings
 from ..pipeline.backends import load_pipeline
 from ..pipeline.extension import Extension
@@ -41,7 +41,7 @@ from ..probes.attention import AttentionReading
 from ..probes.memory import MemoryProbe, cpu_memory
 from .attention_view import AttentionView
 from .controls import Controls, python_call
-from .draw import DRAWN, GUIDE, DrawPlan, paths_of, plan_of
+from .draw import DrawPlan, paths_of
 from .history import History, Record
 from .inspector import ActionView, MemoryView, MotionView, PatchView
 from .live import Job, Pump

@@ -337,6 +337,12 @@ class Panel:
         """Its clips."""
         return self.player.get_by_role("img")
 
+    def look(self, width: int, theme: str, request) -> None:
+        """A window of this width, in a theme that ends with the test."""
+        self.page.set_viewport_size({"width": width, "height": 1600})
+        self.notebook.theme(theme)
+        request.addfinalizer(lambda: self.notebook.theme("Light"))
+
     def show_tab(self, name: str) -> Locator:
         """Click a tab; gives what it shows."""
         self.tab(name).click()

@@ -225,9 +225,7 @@ def test_with_a_finger(panel, board):
 @pytest.mark.parametrize("width", [900, 1280])
 def test_it_fits(panel, width, theme, request):
     """Nothing must be scrolled sideways, and no two tools lie upon each other."""
-    panel.page.set_viewport_size({"width": width, "height": 1500})
-    panel.notebook.theme(theme)
-    request.addfinalizer(lambda: panel.notebook.theme("Light"))
+    panel.look(width, theme, request)
     board = Board(panel)
     board.drag((0.3, 0.4), (0.4, 0.3), (0.6, 0.5))
     board.button("Region").click()

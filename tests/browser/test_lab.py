@@ -155,9 +155,7 @@ def test_an_extension_from_a_later_cell(panel):
 @pytest.mark.parametrize("width", [900, 1280])
 def test_it_fits(panel, width, theme, request):
     """Nothing must be scrolled sideways, nothing lies upon something else, in a small window and in the dark."""
-    panel.page.set_viewport_size({"width": width, "height": 1600})
-    panel.notebook.theme(theme)
-    request.addfinalizer(lambda: panel.notebook.theme("Light"))
+    panel.look(width, theme, request)
     panel.ask_for("zoom in", **FEW)
     panel.make_clip()
     panel.open_extensions()
