@@ -26,6 +26,7 @@ import i2v_lab as lab
 from i2v_lab.backends.adapter import worded
 from i2v_lab.backends.tiny import quiet, random_pipeline, tiny_checkpoint
 from i2v_lab.core.clip import Clip
+from i2v_lab.extensions.action_guidance import ActionGuidance
 from i2v_lab.extensions.action_prior import ActionPrior
 from i2v_lab.extensions.compatibility import compatibility
 from i2v_lab.extensions.snapshot import Snapshot, Surroundings
@@ -273,7 +274,7 @@ def clip_model(tmp_path_factory) -> str:
 def test_every_mix(family, pipe_of, picture):
     """All 64; 4 steps, of which `step_cache` skips one; a wide picture, for which `adaptive_patch` has another canvas.
 
-    `action_guidance` refuses these models, see below, and is nothing where nothing is drawn.
+    `action_guidance` is nothing where nothing is drawn; where something is, see below.
     """
     pipe = pipe_of(family, "32x32" if family in ("wan", "wan22") else "64x64")
     frames = 3 if family in ("i2vgen_xl", "svd") else FRAMES[family]
@@ -293,15 +294,76 @@ def test_every_mix(family, pipe_of, picture):
     assert apart[frozenset()] == 0 < min(apart[frozenset({name})] for name in ("step_cache", "adaptive_patch"))
 
 
+# A drawing, for models that were not trained for one
+
+DRAWN = dict(arrows=[dict(points=[(0.2, 0.2), (0.6, 0.5)])], still=[dict(box=(0.7, 0.6, 1, 1))])
+
+
 @families
-def test_what_is_drawn_is_refused_with_a_reason(family, pipe_of, picture):
-    """Their latents are pixels' codes, not motion."""
-    pipe, asked = pipe_of(family), short(family, num_inference_steps=2)
-    drawn = dict(arrows=[dict(points=[(0.2, 0.2), (0.6, 0.5)])])
-    with pytest.raises(lab.InputError, match="action_guidance: the latents of .* are no motion"):
-        pipe.generate(picture, WORDS, mix=dict(action_guidance=drawn), **asked)
-    nothing = pipe.generate(picture, WORDS, mix=["action_guidance"], **asked)
-    assert np.array_equal(nothing.frames, pipe.generate(picture, WORDS, mix=[], **asked).frames)
+def test_a_clip_becomes_the_latents_that_would_be_decoded_to_it(family, pipe_of, picture):
+    pipe, given = pipe_of(family), []
+    clip = np.stack([picture, picture[::-1]] * 5)[: FRAMES[family]]
+    with torch.inference_mode():
+        shown = pipe.on_canvas(clip, pipe.encode_image(picture))
+        latents, vae = pipe.latents_of(shown), pipe.parts.vae
+        with patch.object(vae, "decode", lambda x, *a, **kw: given.append(x) or Decode.__get__(vae)(x, *a, **kw)):
+            Decode = type(vae).decode
+            frames = pipe.frames(latents)
+        video = shown if len(given[0].shape) == 4 else shown.transpose(0, 1)[None]
+        encoded = vae.encode(video.to(vae.dtype)).latent_dist.mode()
+    assert shown.shape[0] == FRAMES[family] == len(frames) and shown.min() >= -1 and shown.max() <= 1
+    assert latents.shape[1:] == pipe.latent_shape(pipe.encode_image(picture), FRAMES[family])[1:]
+    assert torch.allclose(torch.cat(given), encoded, atol=1e-5)
+
+
+@families
+def test_a_prediction_can_be_made_to_point_anywhere(family, pipe_of):
+    pipe, shape = pipe_of(family), (1, 2, 4, 3, 5)
+    x, clean = (torch.randn(shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    times, shares = pipe.make_scheduler(5, shape).timesteps, []
+    for t in times:
+        assert torch.allclose(pipe.estimate(x, pipe.prediction_for(x, clean, t), t), clean, atol=1e-4)
+        shares.append(pipe.noise_share(t))
+    assert shares == sorted(shares, reverse=True) and 1 >= shares[0] > 0.7 > shares[-1] > 0
+
+
+@families
+def test_what_is_drawn_is_held(family, pipe_of, picture):
+    """To the end, the clip is the sketch where something was drawn, and the model's own elsewhere."""
+    pipe = pipe_of(family, "160x128" if family == "ltx" else "64x64")  # enough cells to be in and out of
+    asked, last = short(family, num_inference_steps=4), []
+    guidance = ActionGuidance(**DRAWN, hold=0.0)
+    clip = pipe.generate(picture, WORDS, mix=[guidance], progress=last.append, **asked)
+    assert clip.settings["extensions"]["action_guidance"] == dict(guided_steps=4, sketch=True, arrows=1, still=1)
+    with pipe.using([guidance]):
+        held = pipe.extensions[0]
+        pipe.generate(picture, WORDS, progress=last.append, **asked)
+        rough, where = held.rough
+    final = [e.payload for e in last if e.stage == "denoise"][-1]
+    off, where = (final - rough).abs().mean(2)[:, 1:], where[:, 1:, 0] > 0
+    assert 0 < where.float().mean() < 1
+    assert off[where].max() < 0.05 * off[~where].mean()
+
+
+@families
+def test_a_drawing_beside_the_other_extensions(family, pipe_of, picture):
+    """A level of noise at a time: by default early steps are held; at strength 0, or with nothing drawn, no bit changes."""
+    pipe, asked = pipe_of(family), short(family, num_inference_steps=4)
+    frames = lambda mix: pipe.generate(picture, WORDS, mix=mix, **asked).frames
+    bare, drawn = frames([]), frames(dict(action_guidance=DRAWN))
+    assert not np.array_equal(drawn, bare) and np.array_equal(drawn, frames(dict(action_guidance=DRAWN)))
+    for absent in ({}, DRAWN | dict(strength=0.0)):
+        assert np.array_equal(frames(dict(action_guidance=absent)), bare)
+    others = [name for name in extension_names() if name not in ("action_guidance", "action_prior")]
+    for other in others:
+        both = frames({"action_guidance": DRAWN, other: {}})
+        assert np.array_equal(both, drawn) or other not in KEEP_FRAMES
+    with pipe.watch("guidance") as trace:
+        frames({"action_guidance": DRAWN, **{name: {} for name in others}})
+    assert trace.problems == {} and trace.guidance.table()[0]["expected_error"] is None and trace.guidance.plot()
+    with pytest.raises(lab.InputError, match="the branch was trained beside the shipped model"):
+        frames(dict(action_guidance=DRAWN | dict(way="branch")))
+    assert pipe.mix.names == []
 
 
 @families

@@ -400,15 +400,50 @@ def at_once(self: DiffusersPipeline, conditioning: Conditioning) -> list[Conditi
 
 # %% ../../nbs/backends/10_adapter.ipynb #80bd9032
 @patch
+def flows(self: DiffusersPipeline) -> bool:
+    "Whether the way from noise to data is straight."
+    scheduler = self.parts.scheduler
+    return hasattr(scheduler, "step_index") and "flow" in str(scheduler.config.get("prediction_type", "flow"))
+
+
+@patch
 def estimate(self: DiffusersPipeline, latents: Tensor, prediction: Tensor, t: Tensor) -> Tensor | None:
     scheduler = copy.copy(self.parts.scheduler)
     if "use_flow_sigmas" in scheduler.config and not scheduler.config.use_flow_sigmas:
         return None
+    if self.flows():
+        return latents - self.sigma(t).to(latents) * prediction
     if hasattr(scheduler, "step_index"):
-        if "flow" in str(scheduler.config.get("prediction_type", "flow")):
-            return latents - self.sigma(t).to(latents) * prediction
         scheduler._step_index = None
     return scheduler.step(prediction, t, latents).pred_original_sample
+
+
+@patch
+def prediction_for(self: DiffusersPipeline, latents: Tensor, clean: Tensor, t: Tensor) -> Tensor | None:
+    zero, one = latents.new_zeros((1,) * 5), latents.new_ones((1,) * 5)
+    of_latents, of_prediction = self.estimate(one, zero, t), self.estimate(zero, one, t)
+    return None if of_latents is None else (clean - of_latents * latents) / of_prediction
+
+
+@patch
+def noise_share(self: DiffusersPipeline, t: Tensor) -> float:
+    if self.flows():
+        return float(self.sigma(t))
+    zero, one, time = torch.zeros(1), torch.ones(1), t.reshape(1).cpu()
+    scheduler = copy.copy(self.parts.scheduler)  # it brings its tables to the device of what it is given
+    signal, noise = (float(scheduler.add_noise(*pair, time)) for pair in ((one, zero), (zero, one)))
+    return noise / (signal + noise)
+
+
+@patch
+def on_canvas(
+    self: DiffusersPipeline,
+    frames: np.ndarray,  # uint8 `[T,H,W,3]`
+    image_tokens: ImageTokens,
+) -> Tensor:  # `[T',3,H,W]` in -1..1
+    whole = 1 + self.packing()[0] * (self.latent_frames(len(frames)) - 1)
+    shown = [self.drawn(frame, image_tokens.extra["canvas"]) for frame in frames]
+    return torch.cat([*shown, *[shown[-1]] * (whole - len(frames))]).to(self.on)
 
 
 @patch

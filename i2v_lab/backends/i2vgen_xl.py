@@ -80,6 +80,11 @@ class I2VGenXL(DiffusersPipeline):
         _, noise = self.draws(shape, seed, first=(1, *shape[2:]), dtype=self.dtype)
         return noise * self.parts.scheduler.init_noise_sigma
 
+    def latents_of(self, shown: Tensor) -> Tensor:
+        vae = self.parts.vae
+        x = torch.cat([vae.encode(one).latent_dist.mode() for one in shown.to(self.dtype).split(1)])
+        return x[None] * vae.config.scaling_factor
+
     def frames(self, latents: Tensor) -> Tensor:
         x = latents[0].to(self.dtype) / self.parts.vae.config.scaling_factor
         video = self.in_chunks(x, lambda part: self.parts.vae.decode(part).sample, own=1)

@@ -90,6 +90,12 @@ class LTX(DiffusersPipeline):
     def starting_noise(self, shape: tuple[int, ...], seed: int) -> Tensor:
         return self.after_first(shape, seed)
 
+    def latents_of(self, shown: Tensor) -> Tensor:
+        vae = self.parts.vae
+        x = vae.encode(rearrange(shown, "t c h w -> 1 c t h w").to(vae.dtype)).latent_dist.mode()
+        x = self.parts._normalize_latents(x.float(), *self.latent_statistics, vae.config.scaling_factor)
+        return rearrange(x, "b c t h w -> b t c h w")
+
     def frames(self, latents: Tensor) -> Tensor:
         vae, x = self.parts.vae, rearrange(latents, "b t c h w -> b c t h w")
         x = self.parts._denormalize_latents(x, *self.latent_statistics, vae.config.scaling_factor).to(self.dtype)

@@ -65,22 +65,28 @@ class SVD(DiffusersPipeline):
         return ImageTokens(seen.last_hidden_state[:, 1:], grid, image.shape[:2], extra=extra)
 
     def condition(self, image_tokens: ImageTokens, text_tokens: TextTokens) -> Conditioning:
-        e, vae = image_tokens.extra, self.parts.vae
-        noise = self.first_draw(e["drawn"].shape)
-        half = vae.dtype == torch.float16 and vae.config.force_upcast  # its encoder overflows
-        try:
-            if half:
-                recast(vae, torch.float32)
-            first = vae.encode((e["drawn"] + NOISE * noise).to(vae.dtype)).latent_dist.mode().to(self.dtype)
-        finally:
-            if half:
-                recast(vae, torch.float16)
+        e = image_tokens.extra
+        first = self.seen_by_vae(e["drawn"] + NOISE * self.first_draw(e["drawn"].shape))
         times = self.parts._get_add_time_ids(
             self.fps_now() - 1, MOTION.get(text_tokens.action, 127), NOISE, self.dtype, 1, 1, False
         ).to(self.on)
         nothing = {"first": torch.zeros_like(first), "times": times}
         blind = Conditioning(torch.zeros_like(e["seen"]), extra=nothing)
         return Conditioning(e["seen"], None, blind, self.defaults["cfg_scale"], dict(first=first, times=times))
+
+    def seen_by_vae(self, shown: Tensor) -> Tensor:  # `[N,3,H,W]` in -1..1 to `[N,C,h,w]`, not scaled
+        "What the VAE makes of pictures, one at a time."
+        vae = self.parts.vae
+        half = vae.dtype == torch.float16 and vae.config.force_upcast  # its encoder overflows
+        try:
+            if half:
+                recast(vae, torch.float32)
+            return torch.cat([vae.encode(one.to(vae.dtype)).latent_dist.mode() for one in shown.split(1)]).to(
+                self.dtype
+            )
+        finally:
+            if half:
+                recast(vae, torch.float16)
 
     def denoise(self, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         passes, frames = self.at_once(conditioning), latents.shape[1]
@@ -100,6 +106,9 @@ class SVD(DiffusersPipeline):
         picture = (1, 3, *(n * self.packing()[1] for n in shape[-2:]))
         _, noise = self.draws(shape, seed, first=picture, own_order="b t c h w", dtype=self.dtype)
         return noise * self.parts.scheduler.init_noise_sigma
+
+    def latents_of(self, shown: Tensor) -> Tensor:
+        return self.seen_by_vae(shown)[None] * self.parts.vae.config.scaling_factor
 
     def frames(self, latents: Tensor) -> Tensor:
         vae = self.parts.vae

@@ -129,6 +129,11 @@ class Wan(DiffusersPipeline):
                 return_dict=False,
             )[0]
 
+    def latents_of(self, shown: Tensor) -> Tensor:
+        vae = self.parts.vae
+        x = vae.encode(rearrange(shown, "t c h w -> 1 c t h w").to(vae.dtype)).latent_dist.mode()
+        return rearrange(self.scaled(x.float()), "b c t h w -> b t c h w")
+
     def frames(self, latents: Tensor) -> Tensor:
         x = self.scaled(rearrange(latents, "b t c h w -> b c t h w").to(self.parts.vae.dtype), back=True)
         video = self.parts.vae.decode(x, return_dict=False)[0]

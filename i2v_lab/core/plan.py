@@ -152,6 +152,12 @@ class Plan(Drawn):
     def __str__(self) -> str:
         return in_short(vars(self))
 
+    @property
+    def files(self) -> list[str]:
+        "The files that it names: what is in them may change."
+        areas = [*self.still, *(region.area for region in self.regions)]
+        return [path for path in (self.field, *(area.mask for area in areas)) if path]
+
     def options(self) -> dict[str, Any]:  # JSON; what has its default is left out
         "What the options of `action_guidance` take."
         return self.model_dump(mode="json", exclude_defaults=True)

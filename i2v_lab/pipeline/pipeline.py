@@ -162,6 +162,31 @@ def with_motion(
 
 
 @patch
+def on_canvas(
+    self: Pipeline,
+    frames: np.ndarray,  # uint8 `[T,H,W,3]`, of any size
+    image_tokens: ImageTokens,  # of the picture that the clip is of
+) -> Tensor | None:  # `[T',3,H,W]` in -1..1, as many as make whole latents; the last frame stands for what is too few
+    "A clip as the model would be shown it."
+
+
+@patch
+def latents_of(
+    self: Pipeline,
+    shown: Tensor,  # `[T',3,H,W]` in -1..1, see `on_canvas`
+) -> Tensor | None:  # clean `[1,T',C,h,w]`; None: these latents are no pictures
+    "The latents that would decode to a clip."
+
+
+@patch
+def noise_share(
+    self: Pipeline,
+    t: Tensor,  # the timestep
+) -> float | None:  # 1: nothing but noise, 0: clean
+    "How much of what goes into a step is noise."
+
+
+@patch
 def subject_of(self: Pipeline, latents: Tensor) -> Tensor | None:  # clean `[B,T,C,h,w]` to `[B,h,w]`
     "Where latents have the subject, 0 to 1."
 

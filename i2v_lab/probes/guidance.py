@@ -104,7 +104,9 @@ class GuidanceReading(Reading):
                     arrow=k + 1,
                     length=round(float(np.hypot(*np.diff(way, axis=0).T).sum()), 4),
                     observed_error=round(float(np.nanmean(off)), 4) if np.isfinite(off).any() else None,
-                    expected_error=round(float(seen.missed("expected")[1:, k].mean()), 4),
+                    expected_error=None
+                    if seen.expected is None
+                    else round(float(seen.missed("expected")[1:, k].mean()), 4),
                     frames_seen=round(float(seen.seen[1:, k].mean()), 2),
                 )
             )
@@ -131,7 +133,8 @@ class GuidanceReading(Reading):
                 left.plot(frames, there, style, color="tab:red", label=f"{name} observed")
             left.set_ylabel(f"arrow {k + 1}\nfraction")
             for what, colour in (("expected", "tab:blue"), ("observed", "tab:red")):
-                right.plot(frames, 100 * seen.missed(what)[:, k], color=colour, label=what)
+                if getattr(seen, what) is not None:
+                    right.plot(frames, 100 * seen.missed(what)[:, k], color=colour, label=what)
             right.set_ylabel("off, % of width")
         rows[0, 0].legend(fontsize=6)
         rows[0, 1].legend(fontsize=6)
