@@ -35,8 +35,13 @@ class GuidanceOptions(ExtensionOptions):
     "What was drawn, how strongly it counts, and when."
 
     strength: float = Field(1.0, ge=0, le=1, description="how far motion is brought to the drawing; 0: not at all")
-    start: float = Field(0.0, ge=0, le=1, description="share of the steps before which it does nothing")
-    end: float = Field(1.0, ge=0, le=1, description="share of the steps after which it does nothing")
+    start: float = Field(0.0, ge=0, le=1, description="share of the denoising steps before which it does nothing")
+    end: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the steps after which it does nothing; the shipped model's last steps decide",
+    )
     way: Literal["pull", "branch", "both"] = Field(
         "both", description="branch: a trained network; pull: exact, by rule; both: the network, then the rest by rule"
     )
@@ -95,7 +100,6 @@ class ActionGuidance(Extension):
         if not self.sketches:
             self.branch, self.own = self.branch_for(pipe), pipe.renderer
             pipe.renderer = copy.copy(pipe.renderer)
-            pipe.renderer.bends = True
 
     def check_sketches(self, pipe: Pipeline) -> None:
         "Whether a model whose latents are no motion can be steered, or why it cannot."
@@ -130,6 +134,8 @@ class ActionGuidance(Extension):
         self.pipe = self.branch = None
 
     def begin(self) -> None:
+        if self.pipe is not None and not self.sketches:
+            self.pipe.renderer.bends = False
         self.step, self.guided, self.image = 0, 0, None
         self.target: Target | None = None
         self.missed: float | None = None
@@ -152,15 +158,20 @@ class ActionGuidance(Extension):
 
     def denoise(self, call_next: Callable, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         self.step += 1
-        if self.pipe is None or not self.is_due():
+        if self.pipe is None:
             return call_next(latents, t, conditioning)
+        if not self.is_due():
+            return self.looked_at(latents, call_next(latents, t, conditioning), t)
         if self.sketches:
             return self.held(latents, call_next(latents, t, conditioning), t)
         self.prepare(latents)
         with self.helped(latents):
             prediction = call_next(latents, t, conditioning)
         self.guided += 1
-        return prediction if self.options.way == "branch" else self.pulled(latents, prediction, t)
+        self.pipe.renderer.bends = True  # from here on: a clip that no step of was guided is drawn as without
+        return self.looked_at(
+            latents, prediction if self.options.way == "branch" else self.pulled(latents, prediction, t), t
+        )
 
     def is_due(self) -> bool:
         "Whether this step is guided."
@@ -209,9 +220,17 @@ def pulled(self: ActionGuidance, latents: Tensor, prediction: Tensor, t: Tensor)
     motion, layer = pipe.motion_of(clean), pipe.subject_of(clean)
     drawn = torch.stack([follow(m - m[:1], s, target) for m, s in zip(motion, layer)])
     motion = motion + self.options.strength * (drawn - motion)
-    if len(target.at):
-        self.missed = missed(motion[0], layer[0], target, self.size)
     return pipe.prediction_for(latents, pipe.with_motion(clean, motion), t)
+
+
+@patch
+def looked_at(self: ActionGuidance, latents: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+    "The prediction, after a look at how far its arrows are off; the last look is the clip's."
+    if self.guided and not self.sketches and len(self.target.at):
+        clean = self.pipe.estimate(latents, prediction, t)
+        motion, layer = self.pipe.motion_of(clean)[0], self.pipe.subject_of(clean)[0]
+        self.missed = missed(motion, layer, self.target, self.size)
+    return prediction
 
 
 @patch

@@ -52,10 +52,10 @@ def train(pipe, folder: Path) -> None:
 def sample(pipe, scenes, branch, pull: bool, count: int = 16, frames: int = 12, steps: int = 8, seed: int = 3) -> dict:
     """Denoise under drawn motions; how far off arrows, held areas and all the rest are, as shares of the width."""
     decoder, rng = pipe.model.decoder, torch.Generator().manual_seed(seed)
-    image, text = scenes.draw(count, rng)
+    image, text, wordings = scenes.draw(count, rng)
     cond, without = decoder.condition(image, text), decoder.condition(image, None)
     p, layer = cond.extra["p"], cond.extra["subject"].sigmoid()
-    drawn = draw_plans(layer, p, frames, rng)
+    drawn = draw_plans(layer, p, frames, rng, wordings)
     maps = torch.vmap(control_maps)(drawn.at, drawn.want, drawn.still, p, drawn.used)
     grown = F.max_pool2d(drawn.still[:, None], 3, 1, 1)[:, 0]
     x, scheduler = torch.randn(count, frames, 3, *p.shape[-2:], generator=rng), make_scheduler(steps)
@@ -215,6 +215,45 @@ def held(pipe, count: int) -> dict:
     )
 
 
+def words(pipe, count: int) -> dict:
+    """How much of a prompt's camera move is left at the corners beside an arrow or a region on the subject, which go with
+    it: least squares factor over all frames; 1: all of it.
+    """
+    paths, kept = photos("heldout"), {"arrow": [], "region": [], "pull": []}
+    prompts = ["slowly zoom in", "pan to the left", "zoom out", "the camera turns clockwise", "pan to the right"]
+    for k in range(count):
+        picture, asked = small(paths[k % len(paths)]), dict(seed=k, **ASKED)
+        bare, layer = field_of(pipe, picture, mix=[], prompt=prompts[k % len(prompts)], **asked)
+        rows, cols = np.nonzero(layer > 0.5)
+        if len(rows) < 12:
+            continue
+        high, wide = layer.shape
+        x, y = (np.median(cols) + 0.5) / wide, (np.median(rows) + 0.5) / high
+        up = dict(arrows=[dict(points=[(x, y), (x, y - 0.1)])])
+        box = ((cols.min()) / wide, rows.min() / high, (cols.max() + 1) / wide, (rows.max() + 1) / high)
+        walk = dict(regions=[dict(area=dict(box=tuple(map(float, box))), action="walk", direction="left")])
+        for name, drawn in dict(arrow=up, region=walk, pull=up | dict(way="pull")).items():
+            led, _ = field_of(pipe, picture, mix=[ActionGuidance(**drawn)], prompt=prompts[k % len(prompts)], **asked)
+            far = [led[1:, :, r, c] for r in (0, -1) for c in (0, -1) if layer[r, c] < 0.1]
+            free = [bare[1:, :, r, c] for r in (0, -1) for c in (0, -1) if layer[r, c] < 0.1]
+            if free and np.square(free).mean() > 1e-3:
+                kept[name].append(float((np.array(far) * free).sum() / np.square(free).sum()))
+        print(k, paths[k % len(paths)].name, {n: round(v[-1], 2) for n, v in kept.items() if v}, flush=True)
+    out = dict(clips=len(kept["arrow"]))
+    for name, values in kept.items():
+        out |= {name: round(float(np.mean(values)), 3), f"{name}_least": round(min(values), 3)}
+    return out
+
+
+def field_of(pipe, picture, **asked) -> tuple[np.ndarray, np.ndarray]:
+    """The motion of a clip's latents `[T,2,h,w]`, and its subject `[h,w]`."""
+    events = []
+    pipe.generate(picture, progress=events.append, **asked)
+    latents = [e.payload for e in events if e.stage == "denoise"][-1]
+    motion = pipe.motion_of(latents)[0].numpy()
+    return motion - motion[:1], pipe.subject_of(latents)[0].numpy()
+
+
 def strength(pipe, count: int) -> dict:
     """Strength against observed motion: rank correlation of every arrow."""
     rng, paths, found = np.random.default_rng(2), photos("heldout"), []
@@ -253,7 +292,7 @@ def cost(pipe, turns: int = 9) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["clips", "held", "strength", "cost"])
+    parser.add_argument("--only", choices=["clips", "held", "words", "strength", "cost"])
     parser.add_argument("--photos", type=int, default=21)
     parser.add_argument("--train", type=Path)
     parser.add_argument("--designs", type=Path)
@@ -267,6 +306,7 @@ def main() -> None:
     parts = dict(
         clips=lambda: clips(pipe, 2 * asked.photos),
         held=lambda: held(pipe, asked.photos),
+        words=lambda: words(pipe, asked.photos),
         strength=lambda: strength(pipe, max(1, asked.photos // 3)),
         cost=lambda: cost(pipe),
     )
