@@ -352,9 +352,7 @@ def _whole_life(bench: Bench) -> None:
 @check("surroundings", "makes_a_clip")
 def leaves_random_numbers_alone(bench):
     "The global random numbers of torch, numpy and Python are where they were."
-    around = Surroundings(RANDOM)
-    _whole_life(bench)
-    changed = around.differences()
+    changed = Surroundings(RANDOM).differences_of(lambda: _whole_life(bench))
     expect(not changed, f"{some(changed, 3)} were expected untouched; draw from a torch.Generator of your own")
 
 

@@ -134,3 +134,17 @@ class Surroundings:
         "Make everything as it was."
         for name in self.differences():
             self.watched[name][1](self.then[name])
+
+    def differences_of(
+        self,
+        act: Callable[[], Any],  # it is done up to three times
+    ) -> list[str]:
+        "What something changes each time: in a lab, other threads draw random numbers, too, but not always just then."
+        changed = list(self.watched)
+        for _ in range(3):
+            self.restore()
+            act()
+            changed = [name for name in self.differences() if name in changed]
+            if not changed:
+                break
+        return changed
