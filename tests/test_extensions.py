@@ -110,6 +110,8 @@ PACKAGES = {  # module, its code, what it offers
         GOOD.replace('"good"', '"registers"') + "\n\nimport i2v_lab\n\ni2v_lab.register(Good)\n",
         "registers = third_registers:Good",
     ),
+    "third_twin": (GOOD.replace('"good"', '"twin"'), "twin = third_twin:Good"),
+    "third_other_twin": (GOOD.replace('"good"', '"twin"'), "twin = third_other_twin:Good"),
     "third_takes": (GOOD.replace('"good"', '"kv_cache"'), "kv_cache = third_takes:Good"),
 }
 
@@ -144,8 +146,12 @@ def test_broken_packages_are_listed_and_harm_nobody(third_parties, tmp_path):
     assert "no_such_module_at_all" in found["broken", "third_broken 1.0"]["reason"]
     assert "code 7" in found["exits", "third_exits 1.0"]["reason"]
     assert "subclass of Extension" in found["other", "third_other 1.0"]["reason"]
-    assert {row["status"] for row in rows if row["name"] == "kv_cache"} == {"conflict"}
-    assert found["adaptive_patch", "built-in"]["status"] == "ok"
+    twins = [row for row in rows if row["name"] == "twin"]
+    assert {row["origin"] for row in twins} == {"third_twin 1.0", "third_other_twin 1.0"}
+    assert {row["status"] for row in twins} == {"conflict"} and "uninstall one of them" in twins[0]["reason"]
+    assert found["adaptive_patch", "built-in"]["status"] == found["kv_cache", "built-in"]["status"] == "ok"
+    assert found["kv_cache", "third_takes 1.0"]["status"] == "conflict"
+    assert "uninstall third_takes 1.0" in found["kv_cache", "third_takes 1.0"]["reason"]
 
 
 def test_a_run_imports_only_what_its_mix_names(third_parties):
@@ -176,12 +182,13 @@ def test_the_panel_marks_what_is_broken_and_imports_none_of_it(third_parties):
         "broken": "no_such_module_at_all",
         "exits": "code 7",
         "other": "no subclass of Extension",
-        "kv_cache": "third_takes 1.0",
+        "twin": "third_other_twin 1.0",
     }.items():
         badge, problem = rows[name]
-        state = "conflict" if name == "kv_cache" else "broken"
+        state = "conflict" if name == "twin" else "broken"
         assert badge.startswith(f"<b>{state}</b>") and reason in problem, (name, badge, problem)
-    assert rows["good"] == ["third_good 1.0", ""] and rows["adaptive_patch"] == ["built-in", ""]
+    assert rows["good"] == ["third_good 1.0", ""]
+    assert rows["adaptive_patch"] == rows["kv_cache"] == ["built-in", ""]  # whoever else claims its name
 
 
 def test_the_notebook_of_an_installed_package_may_register_its_class(third_parties):

@@ -21,6 +21,7 @@ from ..pipeline.mix import Mix, clashes, read_mix
 from i2v_lab.pipeline.registry import (
     extension_names,
     find_extension,
+    holders,
     offered,
     on_change,
     origin_of,
@@ -154,7 +155,7 @@ def tell(self: ExtensionRow, problem: str) -> None:
 @patch
 def found(self: ExtensionRow, wrong: str) -> None:
     "Say that it cannot be had, and why; or, with nothing wrong, that it can."
-    many = len(offered().get(self.name, ())) > 1
+    many = len(holders(self.name)) > 1
     self.broken = "" if not wrong else "conflict" if many else "broken"
     self.tell(wrong)
     self.mark()
@@ -242,7 +243,8 @@ class ExtensionManager:
 # %% ../../nbs/views/25_extension_manager.ipynb #efffc361
 def others() -> dict[str, list]:  # entry points by name
     "What packages other than the house's offer, or offer under a name of its own."
-    return {n: found for n, found in offered().items() if [origin_of(e) for e in found] != ["built-in"]}
+    held = {name: holders(name) for name in offered()}  # a built-in whose name somebody else claims, too, is used
+    return {n: found for n, found in held.items() if [origin_of(e) for e in found] != ["built-in"]}
 
 
 @patch
