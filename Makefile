@@ -38,6 +38,7 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	@rm -rf i2v_lab.egg-info # left by a build: Python would read the entry points of then
 	$(BIN)/python -m pip install --editable '.[dev,train]' | { grep -v '^Requirement already satisfied' || true; }
 	@touch $@
+	@echo "set up; for the commands of the lab in this shell: source .venv/bin/activate"
 
 $(BIN)/python:
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
