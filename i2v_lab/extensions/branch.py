@@ -65,11 +65,11 @@ def spoken_of(
     "Which tokens and which cells a drawing is about."
     arrows, held = maps[:, 0, 2:3], maps[:, 0, 3:4]
     amount = lambda x: x.sum((1, 2, 3))
-    on = (amount(arrows * soft) > 0.3) | (amount(held * soft) > 0.5)
-    off = (amount(arrows * (1 - soft)) > 0.6) | (amount(held * (1 - soft)) > 0.5)
+    on, off = amount(arrows * soft) > 0.3, amount(arrows * (1 - soft)) > 1.5
     quarters = F.adaptive_max_pool2d(arrows + held, 2).flatten(1) > 0
     tokens = torch.cat([off[:, None], on[:, None], quarters], 1).float()
-    return tokens, soft * on.view(-1, 1, 1, 1) + (1 - soft) * off.view(-1, 1, 1, 1)
+    layers = soft * on.view(-1, 1, 1, 1) + (1 - soft) * off.view(-1, 1, 1, 1)
+    return tokens, torch.maximum(layers, held)
 
 # %% ../../nbs/extensions/54_branch.ipynb #fbb90abb
 DESIGNS = ("embed", "blocks", "copy")
