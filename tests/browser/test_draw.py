@@ -220,7 +220,7 @@ def test_what_is_out_of_bounds_is_said(panel, board):
     board.page.mouse.move(*board.at(0.8, 0.3))
     board.page.mouse.down()
     board.page.mouse.move(*board.at(1.1, 0.3), steps=4)
-    expect(board.root.get_by_text("An arrow ends at the picture's edge")).to_be_visible()
+    expect(board.root.locator(".i2v-drawing-hint")).to_contain_text("An arrow ends at the picture's edge")
     board.page.mouse.up()
     start = board.root.get_by_label("Moves from, share of the clip", exact=True)
     start.fill("1.5")
