@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Share', 'Place', 'GUIDE', 'DRAWN', 'Drawn', 'Arrow', 'Stroke', 'Area', 'read_mask', 'Region', 'check_apart', 'Plan',
-           'plan_of', 'in_short', 'grid_points', 'to_units', 'coverage', 'dense_field']
+           'plan_of', 'in_short', 'in_words', 'grid_points', 'to_units', 'coverage', 'dense_field']
 
 # %% ../../nbs/core/80_plan.ipynb #bde07dca
 from collections.abc import Mapping
@@ -199,6 +199,32 @@ def _place_of(loc: tuple[str | int, ...]) -> str:
         inner = ".".join(str(part) for part in loc[2:])
         return f"{names[loc[0]]} {loc[1] + 1}: {inner + ': ' if inner else ''}"
     return f"{loc[0]}: " if loc else ""
+
+# %% ../../nbs/core/80_plan.ipynb #3756573a
+def in_words(plan: Plan) -> str:  # such as "arrow 20 % to the right; still 50 %"; empty: nothing is drawn
+    "What is drawn; percent are of the picture's width and height, of an area of the whole picture."
+    regions = [(*filter(None, [r.action, r.direction]), _share_of(r.area)) for r in plan.regions]
+    return "; ".join(
+        [f"arrow {_way_of(arrow)}" for arrow in plan.arrows]
+        + [f"still {_share_of(area)}" for area in plan.still]
+        + ["region " + " ".join(words) for words in regions]
+        + ["motion field"] * bool(plan.field)
+    )
+
+
+def _share_of(area: Area) -> str:
+    if area.mask:
+        return f"mask {Path(area.mask).name}"  # it need not be there any more
+    percent = 100 * area.inside((192, 320)).mean()
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"
+
+
+def _way_of(arrow: Arrow) -> str:
+    x, y = (round(100 * (b - a)) for a, b in zip(arrow.points[0], arrow.points[-1]))
+    parts = [f"{abs(x)} % to the {'right' if x > 0 else 'left'}"] * bool(x)
+    parts += [f"{abs(y)} % {'down' if y > 0 else 'up'}"] * bool(y)
+    through = f"through {len(arrow.points)} points, ends " if len(arrow.points) > 2 else ""
+    return through + (" and ".join(parts) or ("where it began" if through else "stays"))
 
 # %% ../../nbs/core/80_plan.ipynb #0170c64d
 def grid_points(

@@ -41,7 +41,7 @@ from ..probes.attention import AttentionReading
 from ..probes.memory import MemoryProbe, cpu_memory
 from .attention_view import AttentionView
 from .controls import Controls, python_call
-from .draw import DrawPlan, paths_of
+from .draw import DrawPlan, overlay_of
 from .history import History, Record
 from .inspector import ActionView, MemoryView, MotionView, PatchView
 from .live import Job, Pump
@@ -588,8 +588,8 @@ def draw_preview(self: Lab, now: Running) -> None:
         play = True if not now.preview else None  # once: a user who pauses is not overruled
         now.preview = jpegs(frames)
         how = dict(note=f"preview of step {step}/{now.steps}", play=play, fps=self.rate(len(frames), now.asked))
-        how["paths"] = paths_of(now.asked["mix"], len(frames))
-        self.show_frames(now.preview, self.canvas(now.picture), "preview", **how)
+        size = self.canvas(now.picture)
+        self.show_frames(now.preview, size, "preview", **how, **overlay_of(now.asked["mix"], len(frames), size))
 
 # %% ../../nbs/views/30_panel.ipynb #03459b96
 @patch
@@ -665,7 +665,7 @@ def show(self: Lab, record: Record) -> None:
         fps = self.rate(len(record.frames), record.asked) if record.clip is None else record.clip.fps
         note = "" if done else f"{record.status}: preview"
         size = record.size or picture.shape[:2]
-        how = dict(note=note, play=done or None, fps=fps, paths=paths_of(record.asked["mix"], len(record.frames)))
+        how = dict(note=note, play=done or None, fps=fps) | overlay_of(record.asked["mix"], len(record.frames), size)
         self.show_frames(record.frames, size, "clip" if done else "preview", **how)
     shown, trace = jpegs(picture[None], side=640)[0], record.trace or Trace()
     run = Running(record.asked, picture, record.source, record.is_path, shown, trace=trace)

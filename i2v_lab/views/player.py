@@ -47,7 +47,8 @@ class Player(anywidget.AnyWidget):
     loop = t.Bool(True).tag(sync=True)
     mode = t.Enum(["side by side", "difference"], "side by side", help="for two lanes").tag(sync=True)
     paths = t.List(help="x, y in each frame, fractions, of each point that should go somewhere").tag(sync=True)
-    planned = t.Bool(False, help="whether the paths are shown over the first lane").tag(sync=True)
+    areas = t.Dict(help="of still areas and of regions where they are, PNG that is clear elsewhere").tag(sync=True)
+    planned = t.Bool(False, help="whether paths and areas are shown over the first lane").tag(sync=True)
     note = t.Unicode(help="a word on what is shown, such as 'preview of step 5/12'").tag(sync=True)
     hint = t.Unicode("Nothing to play yet.", help="what stands there while there are no lanes").tag(sync=True)
     height = t.Int(360, help="of the stage, CSS pixels; less where the page is narrow").tag(sync=True)
@@ -60,10 +61,11 @@ def show_lanes(
     fps: float,
     note: str = "",
     play: bool | None = None,  # None: go on playing, or not, as before
-    paths: list[list[list[float]]] = (),  # what a plan says of the clip, see `paths_of`
+    paths: list[list[list[float]]] = (),  # what a plan says of the clip, see `overlay_of`
+    areas: dict[str, bytes] | None = None,  # the same
 ) -> Player:
     "Replace what a player shows."
-    player.fps, player.note, player.paths = fps, note, list(paths)
+    player.fps, player.note, player.paths, player.areas = fps, note, list(paths), areas or {}
     player.lanes = lanes
     if play is not None:
         player.playing = play

@@ -71,6 +71,25 @@ function withSpan(arrow, start, end, ratio) {
   return { ...arrow, times };
 }
 
+// A bit further than the last point, the way the arrow goes: a pin to the right, and back from the picture's edge.
+function furtherOn(points, ratio) {
+  const [wide, high] = [Math.max(1, ratio), Math.max(1, 1 / ratio)], [x, y] = points.at(-1);
+  const from = points.findLast((p) => gap(p, [x, y], ratio) > 0.001) || [x - 1, y];
+  const way = Math.atan2((y - from[1]) * high, (x - from[0]) * wide);
+  const places = [0, 1, -1, 2].map((turn) => way + (turn * Math.PI) / 2).map((a) => [x + (0.12 * Math.cos(a)) / wide, y + (0.12 * Math.sin(a)) / high]);
+  return places.find((p) => p.every((c) => c >= 0 && c <= 1)) || [x, y].map((c) => clamp(c, 0, 1));
+}
+
+// A short arrow in the middle, or so far above or beneath that it begins on no other.
+function freePlace(arrows, ratio) {
+  const starts = [0, 1, -1, 2, -2, 3, -3, 4, -4].flatMap((k) => [[0.4, 0.5 + 0.1 * k], [0.2, 0.5 + 0.1 * k], [0.7, 0.5 + 0.1 * k]]);
+  const order = [0, 1, 2].flatMap((column) => starts.filter((_, k) => k % 3 === column));
+  const [x, y] = order.find((p) => arrows.every((a) => gap(a.points[0], p, ratio) > 0.08)) || order[0];
+  return [[x, y], [x + 0.2, y]];
+}
+
+const sameStroke = (a, b) => Boolean(b && !b.erase && a.width === (b.width ?? BRUSH) && JSON.stringify(a.points) === JSON.stringify(b.points));
+
 const areaOf = (plan, { kind, index }) => (kind === "still" ? plan.still[index] : plan.regions[index]?.area);
 
 function shifted(points, dx, dy, inside = false) { // inside: the first point stays in the picture
@@ -89,8 +108,8 @@ function shiftedArea(area, dx, dy) {
   return { box: [l + x, t + y, r + x, b + y].map(round) };
 }
 
-// The area in one colour, as large as the context.
-function fillArea(context, area, width, height, style = "#000") {
+// The area in one colour, as large as the context. mask: the picture of a mask file, clear outside of it.
+function fillArea(context, area, width, height, mask = null, style = "#000") {
   const place = ([x, y]) => [x * width, y * height];
   context.globalCompositeOperation = "source-over";
   context.fillStyle = context.strokeStyle = style;
@@ -100,49 +119,68 @@ function fillArea(context, area, width, height, style = "#000") {
   } else if (area.polygon) {
     alongPoints(context, area.polygon.map(place));
     context.fill();
-  }
+  } else if (area.mask && mask) context.drawImage(mask, 0, 0, width, height);
   context.lineCap = context.lineJoin = "round";
   for (const stroke of area.strokes || []) {
     context.globalCompositeOperation = stroke.erase ? "destination-out" : "source-over";
     context.lineWidth = (stroke.width ?? BRUSH) * Math.min(width, height);
+    if (stroke.points.every((p) => p.join() === stroke.points[0].join())) { // a dab: a line of no length is not drawn
+      context.beginPath();
+      context.arc(...place(stroke.points[0]), context.lineWidth / 2, 0, 2 * Math.PI);
+      context.fill();
+      continue;
+    }
     alongPoints(context, stroke.points.map(place));
     context.stroke();
   }
   context.globalCompositeOperation = "source-over";
 }
 
-// Which part of the picture an area is, 0..1, and whether a place is in it.
-function surveyed(area, ratio) {
-  const height = Math.round(96 * Math.max(1, 1 / ratio)), width = Math.round(96 * Math.max(1, ratio));
+// Which part of the picture an area is, 0..1, within which bounds, and whether a place is in it. An area is never changed: looked at once.
+const SURVEYED = new WeakMap();
+
+function surveyed(area, ratio, mask = null) {
+  if (area.mask && !mask) return { share: 0, bounds: null, covers: () => false };
+  const key = mask || area, known = SURVEYED.get(key);
+  if (known?.ratio === ratio) return known;
+  const height = Math.round(192 * Math.max(1, 1 / ratio)), width = Math.round(192 * Math.max(1, ratio));
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  fillArea(context, area, width, height);
-  const data = context.getImageData(0, 0, width, height).data, covers = (i) => data[4 * i + 3] > 127;
-  let count = 0;
-  for (let i = 0; i < width * height; i++) count += covers(i);
-  const cell = (v, n) => clamp(Math.floor(v * n), 0, n - 1);
-  return { share: count / (width * height), covers: ([x, y]) => covers(cell(y, height) * width + cell(x, width)) };
+  fillArea(context, area, width, height, mask);
+  const data = context.getImageData(0, 0, width, height).data, inside = new Uint8Array(width * height);
+  let [count, left, top, right, bottom] = [0, width, height, 0, 0];
+  for (let i = 0; i < inside.length; i++) {
+    if (data[4 * i + 3] <= 127) continue;
+    const x = i % width, y = (i - x) / width;
+    inside[i] = 1;
+    count++;
+    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)];
+  }
+  const covers = ([x, y]) => x >= 0 && y >= 0 && x <= 1 && y <= 1 && inside[Math.min(height - 1, Math.floor(y * height)) * width + Math.min(width - 1, Math.floor(x * width))] > 0;
+  const found = { ratio, share: count / inside.length, bounds: count ? [left / width, top / height, right / width, bottom / height] : null, covers };
+  SURVEYED.set(key, found);
+  return found;
 }
 
 const share = (x) => `${Math.round(100 * x)}\u00a0%`;
+const shareOf = (x) => (x >= 0.0095 || x === 0 ? share(x) : x < 0.0005 ? "less than 0.1\u00a0%" : `${(100 * x).toFixed(1)}\u00a0%`);
 
-// "to the right and up, 20 % of the width"
-function wayInWords(points, ratio) {
-  const [dx, dy] = [points.at(-1)[0] - points[0][0], (points.at(-1)[1] - points[0][1]) / ratio], far = Math.hypot(dx, dy);
-  const around = points.some((p) => gap(p, points[0], ratio) > 0.005);
-  if (far < 0.005) return around ? "there and back" : "stays where it is";
-  const side = Math.abs(dx) > 0.38 * far ? (dx > 0 ? "to the right" : "to the left") : "", rise = Math.abs(dy) > 0.38 * far ? (dy > 0 ? "down" : "up") : "";
-  return `${[side, rise].filter(Boolean).join(" and ")}, ${share(far)} of the width`;
+// "20 % to the right and 5 % down": of the picture's width and of its height.
+function wayInWords(points) {
+  const [x, y] = [0, 1].map((c) => Math.round(100 * (points.at(-1)[c] - points[0][c])));
+  const parts = [x && `${Math.abs(x)}\u00a0% to the ${x > 0 ? "right" : "left"}`, y && `${Math.abs(y)}\u00a0% ${y > 0 ? "down" : "up"}`].filter(Boolean);
+  if (points.length < 3) return parts.join(" and ") || (points.length < 2 ? "stays where it is" : "hardly moves");
+  return `path of ${points.length} points, ends ${parts.join(" and ") || "where it began"}`;
 }
 
-function inWords(plan, { kind, index }, ratio) {
+function inWords(plan, { kind, index }, ratio, maskOf = () => null) {
   if (kind === "field") return `motion field: ${plan.field}`;
   const name = `${KINDS[kind]} ${index + 1}`;
   if (kind === "arrows") {
     const arrow = plan.arrows[index], [start, end] = spanOf(arrow), whole = start <= 0 && end >= 1;
-    return `${name}: ${wayInWords(arrow.points, ratio)}${whole ? "" : `, from ${share(start)} to ${share(end)} of the clip`}`;
+    return `${name}: ${wayInWords(arrow.points)}${whole ? "" : `, from ${share(start)} to ${share(end)} of the clip`}`;
   }
-  const area = areaOf(plan, { kind, index });
-  const size = area.mask ? `mask ${area.mask}` : `${share(surveyed(area, ratio).share)} of the picture`;
+  const area = areaOf(plan, { kind, index }), mask = maskOf(area);
+  const size = area.mask && !mask ? `mask ${area.mask}` : `${shareOf(surveyed(area, ratio, mask).share)} of the picture${area.mask ? `, mask ${area.mask}` : ""}`;
   if (kind === "still") return `${name}: ${size}`;
   const { action, direction, amount } = plan.regions[index];
   return `${name}: ${[action, direction].filter(Boolean).join(", ")}${(amount ?? 1) !== 1 ? ` \u00d7 ${amount}` : ""}, ${size}`;
@@ -155,27 +193,41 @@ function itemsOf(plan) {
 
 const sameItem = (a, b) => Boolean(a && b && a.kind === b.kind && a.index === b.index);
 
-// Still: slanted lines on blue; a region: dots on orange. They differ without colour, too.
-function patternTile(kind) {
-  const side = kind === "still" ? 10 : 9, tile = new OffscreenCanvas(side, side), context = tile.getContext("2d");
-  if (kind === "still") {
-    context.fillStyle = "rgb(24 100 190 / 0.42)";
-    context.fillRect(0, 0, side, side);
-    context.strokeStyle = "rgb(225 240 255 / 0.95)";
-    context.lineWidth = 1.6;
-    for (const k of [-side, 0, side]) {
-      context.beginPath();
-      context.moveTo(k, side);
-      context.lineTo(k + side, 0);
-      context.stroke();
-    }
-  } else {
-    context.fillStyle = "rgb(200 105 0 / 0.42)";
-    context.fillRect(0, 0, side, side);
-    context.fillStyle = "rgb(255 240 205 / 0.95)";
-    context.beginPath();
-    context.arc(side / 2, side / 2, 1.5, 0, 2 * Math.PI);
-    context.fill();
+// ---- where names stand; places and boxes (left, top, right, bottom) are pixels from here on
+
+function alongPath(points, step) { // places on a path, so close to each other
+  return points.flatMap((p, k) => {
+    if (!k) return [p];
+    const [a, b] = points[k - 1], n = Math.max(1, Math.ceil(Math.hypot(p[0] - a, p[1] - b) / step));
+    return Array.from({ length: n }, (_, i) => [a + ((p[0] - a) * (i + 1)) / n, b + ((p[1] - b) * (i + 1)) / n]);
+  });
+}
+
+function behindStart(points, far) { // around an arrow's start, first where it does not go
+  const [x, y] = points[0], to = points.find(([a, b]) => Math.hypot(a - x, b - y) > 2);
+  const back = to ? Math.atan2(y - to[1], x - to[0]) : -0.75 * Math.PI;
+  return [0, 1, -1, 2, -2, 3, -3].map((k, order) => ({ middle: [x + far * Math.cos(back + (k * Math.PI) / 4), y + far * Math.sin(back + (k * Math.PI) / 4)], cost: 0.02 * order }));
+}
+
+function inOrBeside(bounds, covers, w, h) { // within an area, or around it
+  const [l, t, r, b] = [bounds[0] * w, bounds[1] * h, bounds[2] * w, bounds[3] * h], at = (u, v) => [l + u * (r - l), t + v * (b - t)];
+  const within = [[0.5, 0.5], ...[0.5, 0.2, 0.8].flatMap((v) => [0.5, 0.2, 0.8].map((u) => [u, v]))].map(([u, v]) => at(u, v)).filter(([x, y]) => covers([x / w, y / h]));
+  const around = [["x", 0.5, 0, -1], ["x", 0.5, 1, 1], ["y", 1, 0.5, 1], ["y", 0, 0.5, -1]].map(([axis, u, v, side]) => ({ middle: at(u, v), axis, side }));
+  return [...within.map((middle, k) => ({ middle, cost: 0.02 * k })), ...around.map((each, k) => ({ ...each, cost: 0.2 + 0.02 * k }))];
+}
+
+// Of all places for a name the one that hides least: no arrow, no other name, little paint.
+function leastHiding({ w, h, dots, areas, taken }, wide, high, tries) {
+  let best = null;
+  for (const { middle: [x, y], axis, side = 0, cost } of tries) {
+    const mx = axis === "y" ? x + side * (wide / 2 + 4) : x, my = axis === "x" ? y + side * (high / 2 + 4) : y;
+    const left = clamp(mx - wide / 2, 2, Math.max(2, w - wide - 2)), top = clamp(my - high / 2, 2, Math.max(2, h - high - 2));
+    const box = [left, top, left + wide, top + high], holds = ([a, b], by) => a > left - by && a < box[2] + by && b > top - by && b < box[3] + by;
+    const crossed = dots.reduce((sum, dot) => sum + holds(dot, 4), 0), names = taken.filter((o) => o[0] < box[2] + 2 && o[2] > left - 2 && o[1] < box[3] + 2 && o[3] > top - 2).length;
+    const covered = (area) => [0.1, 0.3, 0.5, 0.7, 0.9].filter((u) => area.covers([(left + u * wide) / w, (top + high / 2) / h])).length / 5;
+    const under = areas.reduce((sum, area) => sum + Math.min(1, (covered(area) * wide * high) / (area.share * w * h || 1)), 0); // of its paint
+    const total = cost + 0.4 * crossed + 3 * names + under;
+    if (!best || total < best.total) best = { total, box };
   }
-  return tile;
+  return best.box;
 }

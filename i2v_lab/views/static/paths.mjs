@@ -1,4 +1,4 @@
-// Where a point goes, drawn on a picture: seen on any picture, light within dark. Places are pixels. No import, no export.
+// What a plan says, drawn on a picture: seen on any picture, light within dark. Places are pixels. No import, no export.
 
 function alongPoints(context, points) {
   context.beginPath();
@@ -39,4 +39,36 @@ function drawDot(context, [x, y], radius, colour = "#fff") {
   context.lineWidth = 1.6;
   context.fill();
   context.stroke();
+}
+
+// Still: slanted lines on blue; a region: dots on orange. They differ without colour, too.
+function patternTile(kind) {
+  const side = kind === "still" ? 10 : 9, tile = new OffscreenCanvas(side, side), context = tile.getContext("2d");
+  if (kind === "still") {
+    context.fillStyle = "rgb(24 100 190 / 0.42)";
+    context.fillRect(0, 0, side, side);
+    context.strokeStyle = "rgb(225 240 255 / 0.95)";
+    context.lineWidth = 1.6;
+    for (const k of [-side, 0, side]) {
+      context.beginPath();
+      context.moveTo(k, side);
+      context.lineTo(k + side, 0);
+      context.stroke();
+    }
+  } else {
+    context.fillStyle = "rgb(200 105 0 / 0.42)";
+    context.fillRect(0, 0, side, side);
+    context.fillStyle = "rgb(255 240 205 / 0.95)";
+    context.beginPath();
+    context.arc(side / 2, side / 2, 1.5, 0, 2 * Math.PI);
+    context.fill();
+  }
+  return tile;
+}
+
+function patterned(context, tile, width, height) { // what is painted there, in the pattern
+  context.globalCompositeOperation = "source-in";
+  context.fillStyle = context.createPattern(tile, "repeat");
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "source-over";
 }

@@ -53,6 +53,8 @@ function render({ model, el }) {
   let differences = null; // { frames, largest } once they are known
   let wished = false; // Python has asked to play, and there was nothing yet that moves
   let closed = false, ticket = 0;
+  let areas = []; // what was drawn as an area: its kind, and where it is
+  const tiles = { still: patternTile("still"), regions: patternTile("regions") };
 
   const stage = element("div", { class: "i2v-player-stage", tabindex: 0, role: "group", "aria-label": "Clip: Space plays, arrow keys step" });
   const hint = element("p", { class: "i2v-player-hint" });
@@ -71,7 +73,7 @@ function render({ model, el }) {
   const loop = iconButton("loop", "Loop", () => setTrait(model, "loop", !model.get("loop")));
   const mode = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Difference", title: "Show where the two clips differ",
     onclick: () => setTrait(model, "mode", differing() ? "side by side" : "difference") }, icon("difference"), element("span", {}, "Difference"));
-  const planned = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Show the plan", title: "Show where each arrow should be",
+  const planned = element("button", { type: "button", class: "i2v-button i2v-outlined", "aria-label": "Show the plan", title: "Show what was drawn: where each arrow should be, still areas, regions",
     onclick: () => setTrait(model, "planned", !model.get("planned")) }, icon("plan"), element("span", {}, "Plan"));
   const film = filmStrip("i2v-player-film", "i2v-player-thumb", go, drawThumb);
   const root = element("div", { class: "i2v i2v-player", role: "group", "aria-label": "Player" },
@@ -111,7 +113,15 @@ function render({ model, el }) {
     over?.(context, width, height);
   }
 
-  function drawPlan(context, width, height) { // each path, and where on it the point should be now
+  function drawPlan(context, width, height) { // each path, and where on it the point should be now; faintly the areas
+    for (const [kind, bitmap] of areas) {
+      const scratch = new OffscreenCanvas(width, height), pen = scratch.getContext("2d");
+      pen.drawImage(bitmap, 0, 0, width, height);
+      patterned(pen, tiles[kind], width, height);
+      context.globalAlpha = 0.5;
+      context.drawImage(scratch, 0, 0, width, height);
+      context.globalAlpha = 1;
+    }
     for (const path of model.get("paths")) {
       const places = path.map(([x, y]) => [x * width, y * height]);
       drawPath(context, places, { width: 1.6 });
@@ -205,7 +215,7 @@ function render({ model, el }) {
     loop.setAttribute("aria-pressed", model.get("loop"));
     mode.hidden = lanes.length !== 2;
     mode.setAttribute("aria-pressed", differing());
-    planned.hidden = !lanes.length || differing() || !model.get("paths").length;
+    planned.hidden = !lanes.length || differing() || !(model.get("paths").length || areas.length);
     planned.setAttribute("aria-pressed", model.get("planned"));
     hint.textContent = lanes.length ? "" : model.get("hint");
     root.style.setProperty("--height", `${model.get("height")}px`);
@@ -235,6 +245,14 @@ function render({ model, el }) {
       grant();
     }
     busy = false;
+  }
+
+  async function takeAreas() {
+    const asked = model.get("areas");
+    const read = await Promise.all(Object.entries(asked).map(async ([kind, file]) => [kind, await createImageBitmap(blobOf(file, "image/png"))]));
+    if (closed || asked !== model.get("areas")) return;
+    areas = read;
+    settle();
   }
 
   // Python asks to play or to stop. To play waits for frames that move; what the user does meanwhile counts more.
@@ -284,6 +302,7 @@ function render({ model, el }) {
     "change:mode": settle,
     "change:planned": settle,
     "change:paths": settle,
+    "change:areas": takeAreas,
     "change:note": setNote,
     "change:hint": settle,
     "change:height": settle,
@@ -299,6 +318,7 @@ function render({ model, el }) {
   settle();
   wish();
   take();
+  takeAreas();
 
   return () => {
     closed = true;
