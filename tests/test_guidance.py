@@ -51,6 +51,26 @@ def test_held_places_do_not_move(pipe, picture):
     assert change(corner) < 1 < change(free)
 
 
+@pytest.mark.parametrize("prompt", ["zoom in", "pan to the left"])
+def test_a_drawing_leaves_the_camera_to_the_prompt(pipe, root, prompt):
+    """Beside an arrow on the subject, a region, or a small held area."""
+    photo = root / "data" / "photos" / "gcompris-qt-data__erase_horse.jpg"
+
+    def corner(**drawn):  # how the top right corner moves
+        steps = []
+        pipe.generate(photo, prompt, mix={"action_guidance": drawn}, progress=steps.append, num_frames=6, seed=1)
+        motion = pipe.motion_of([e.payload for e in steps if e.stage == "denoise"][-1])[0, :, :, 0, -1]
+        return (motion - motion[:1]).numpy()
+
+    free = corner()
+    arrow = dict(arrows=[dict(points=[(0.45, 0.5), (0.45, 0.4)])])
+    region = dict(regions=[dict(area=dict(box=(0.2, 0.1, 0.7, 0.95)), action="walk", direction="left")])
+    held = dict(still=[dict(box=(0.1, 0.75, 0.25, 0.9))])
+    for drawn in (arrow, region, held):
+        kept = (corner(**drawn) * free).sum() / np.square(free).sum()
+        assert 0.8 < kept < 1.4, (drawn, kept)
+
+
 def test_it_leaves_nothing_behind(small_pipe, picture):
     bare, renderer = small_pipe.generate(picture, mix=[], **ASKED), small_pipe.renderer
     guided(small_pipe, picture)
