@@ -882,7 +882,9 @@ def test_there_are_many_checks():
 
 
 def test_a_misspelt_stage_is_named():
-    reasons = {cls: check_extension(cls, only="no_method_is_misspelt").failed[0].reason for cls in (Swapped, Unused, Idle)}
+    reasons = {
+        cls: check_extension(cls, only="no_method_is_misspelt").failed[0].reason for cls in (Swapped, Unused, Idle)
+    }
     assert "'decoed' is never called; did you mean 'decode'?" in reasons[Swapped]
     assert all("wraps no stage and has no attach" in reasons[cls] for cls in (Unused, Idle))
 
