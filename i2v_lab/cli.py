@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RANGES', 'SUFFIXES', 'as_json_option', 'DEMO', 'one_line', 'exit_code', 'Commands', 'main', 'Number', 'ActionName',
            'check_target', 'on_bar', 'load_quietly', 'taught_action', 'report_on', 'in_words', 'sentence', 'generate',
-           'share_done', 'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'new', 'package', 'forecast',
-           'study', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo', 'demo',
-           'find_up', 'lab_notebook', 'panel_notebook', 'app_notebook', 'lab']
+           'share_done', 'train', 'data', 'fetch', 'extensions', 'list_', 'check', 'checks_bar', 'new', 'package',
+           'forecast', 'study', 'Finding', 'look', 'packages_found', 'examine', 'doctor', 'demo_photos', 'make_demo',
+           'demo', 'find_up', 'lab_notebook', 'panel_notebook', 'app_notebook', 'lab']
 
 # %% ../nbs/90_cli.ipynb #9f0930f2
 import importlib.util
@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def on_bar(
 def _bar(**options):
     from tqdm import tqdm
 
-    return tqdm(file=sys.stderr, **options)
+    return tqdm(file=sys.stderr, **({"disable": None} | options))  # None: no bar where there is no terminal
 
 # %% ../nbs/90_cli.ipynb #63f7e133
 def load_quietly(
@@ -378,7 +379,7 @@ def _train(out: Path, recipe) -> None:
             bar.set_postfix({k: line[k] for k in ("loss", "motion", "words") if k in line})
 
         def inner_bar(items, **options):
-            return tqdm(items, file=sys.stderr, leave=False, **options)
+            return tqdm(items, file=sys.stderr, leave=False, disable=None, **options)
 
         def say(text: str) -> None:
             tqdm.write(text, file=sys.stderr)
@@ -484,7 +485,7 @@ def extensions(ctx: click.Context):
 @extensions.command("list")
 @as_json_option
 def list_(as_json):
-    """Try every extension, and say which work."""
+    """Try every extension, and say which work; exit code 1 if one does not."""
     from dataclasses import asdict
 
     from i2v_lab.pipeline.registry import list_extensions
@@ -493,6 +494,8 @@ def list_(as_json):
     wide = max((len(r.name) for r in rows), default=0)
     lines = [f"{r.name:{wide}}  {r.status:8}  {r.origin}" + (f": {r.reason}" if r.reason else "") for r in rows]
     _finish([asdict(r) for r in rows], "\n".join(lines) or "no extensions", as_json)
+    if any(r.status != "ok" for r in rows):
+        raise SystemExit(1)
 
 
 @extensions.command()
@@ -514,6 +517,24 @@ def check(name, as_json):
         raise SystemExit(1)
 
 # %% ../nbs/90_cli.ipynb #f44a2b09
+@contextmanager
+def checks_bar() -> Iterator[Callable[[str, int, int], None]]:  # to be called with a class, and how many of how many
+    "Show how far the checks of a class are."
+    with ExitStack() as bars:
+        shown = {}
+
+        def hear(cls: str, done: int, of: int) -> None:
+            if cls not in shown:
+                shown[cls] = bars.enter_context(_bar(total=of, desc=f"checking {cls}", unit="check", leave=False))
+            shown[cls].update(1)
+            if shown[cls].disable and done % 10 == 0:
+                click.echo(f"checking {cls}: {done} of {of}", err=True)
+            if done == of:
+                shown[cls].close()
+
+        yield hear
+
+
 @extensions.command()
 @click.argument("name")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
@@ -525,12 +546,13 @@ def new(name, folder, install, as_json):
     It works as it is: a notebook with the smallest extension that shows something, tests, an entry point, CI.  [default
     DIR: i2v_lab_NAME]
     """
-    from i2v_lab.packaging.project import folder_of, install_project, is_project, new_project
+    from i2v_lab.packaging.project import folder_of, install_project, is_project, new_project, tidy_end
 
     made = folder_of(name, folder)
     notebook = made / "nbs" / f"00_{name}.ipynb"
     if not (install and is_project(made, name)):  # made before, and pip failed
-        new_project(name, made)
+        with tidy_end():
+            new_project(name, made)
         click.echo(f"made {made}; the extension is written in {notebook}")
     lines = ["next:"]
     if install:
@@ -560,9 +582,11 @@ def package(notebook, out, name, version, requires, as_json):
     wheel only if all is in order.
     """
     from i2v_lab.packaging.package import package as make
+    from i2v_lab.packaging.project import tidy_end
 
     say = lambda line: click.echo(line, err=as_json)
-    made = make(notebook, out, name=name, requirements=requires, version=version, say=say)
+    with tidy_end(), checks_bar() as hear:
+        made = make(notebook, out, name=name, requirements=requires, version=version, say=say, hear=hear)
     _finish(made.to_dict(), f"whoever has the lab gets it by: pip install {shlex.quote(str(made.wheel))}", as_json)
 
 # %% ../nbs/90_cli.ipynb #da59e160

@@ -20,6 +20,7 @@ from i2v_lab.extensions.conformance import check_extension
 from i2v_lab.extensions.reference import reference_pipeline
 from i2v_lab.pipeline.extension import Extension, ExtensionOptions
 from i2v_lab.pipeline.networks import modules_of
+from i2v_lab.pipeline.pipeline import Pipeline
 from i2v_lab.pipeline.registry import extension_names, list_extensions
 from i2v_lab.pipeline.stages import Conditioning
 
@@ -176,6 +177,22 @@ class Misspelt(Idle):
 
     def denoize(self, call_next, latents, t, conditioning):
         return call_next(latents, t, conditioning)
+
+
+@breaks("no_method_is_misspelt")
+class Swapped(Idle):
+    """Two letters changed places."""
+
+    def decoed(self, call_next, latents, image):
+        return call_next(latents, image)
+
+
+@breaks("no_method_is_misspelt")
+class Unused(Idle):
+    """Nothing of it is ever called."""
+
+    def halve(self, latents):
+        return latents / 2
 
 
 @breaks("pickles")
@@ -864,7 +881,20 @@ def test_there_are_many_checks():
         assert wanted.run.__doc__ and wanted.run.__doc__.endswith(".")
 
 
-@pytest.mark.parametrize("cls", [Good, GoodExact, Idle])
+def test_a_misspelt_stage_is_named():
+    reasons = {
+        cls: check_extension(cls, only="no_method_is_misspelt").failed[0].reason for cls in (Swapped, Unused, Idle)
+    }
+    assert "'decoed' is never called; did you mean 'decode'?" in reasons[Swapped]
+    assert all("wraps no stage and has no attach" in reasons[cls] for cls in (Unused, Idle))
+
+
+def test_an_extension_that_brings_others_along_does_something():
+    both = type("Both", (Extension,), {"name": "both", "__doc__": "Two at once.", "requires": ("kv_cache",)})
+    assert check_extension(both, only="no_method_is_misspelt").passed
+
+
+@pytest.mark.parametrize("cls", [Good, GoodExact])
 def test_good_extensions_pass(cls):
     report = check_extension(cls).raise_if_failed()
     assert [check.name for check in report.checks] == list(CHECKS)
@@ -915,6 +945,15 @@ def test_a_listener_hears_every_check():
     heard = []
     report = check_extension(Idle, only=["options", "repr_is_one_line"], listener=heard.append)
     assert sorted(c.name for c in heard) == sorted(c.name for c in report.checks)
+
+
+def test_what_others_are_compared_with_is_made_once(monkeypatch):
+    made = []
+    generate = Pipeline.generate
+    monkeypatch.setattr(Pipeline, "generate", lambda *given, **asked: made.append(asked) or generate(*given, **asked))
+    report = check_extension(Good, only=["begin_can_come_at_any_time", "works_in_a_thread"], cost=False)
+    assert report.passed and report.cost is None
+    assert len(made) == 5  # to warm up, the clip that is needed, the one to compare with, and one for each check
 
 
 def test_what_was_on_is_on_again():

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -75,12 +76,19 @@ def grown(tmp_path_factory) -> Path:
     return folder / "Try.ipynb"
 
 
-def test_a_notebook_ends_in_somebody_elses_panel(grown, colleague):
+def test_a_notebook_ends_in_somebody_elses_panel(grown, colleague, monkeypatch):
     run, install = colleague
-    said = []
-    made = package(grown, grown.parent / "out", say=said.append)
+    said, heard = [], []
+    monkeypatch.setattr(packaging, "replaced", lambda wanted: f"{wanted} 0.0.9")
+    made = package(grown, grown.parent / "out", say=said.append, hear=lambda *given: heard.append(given))
+    assert said[0].startswith("replaces i2v-lab-halted 0.0.9, which is installed;")
+    assert [done for _, done, _ in heard] == [*range(1, heard[0][2] + 1)] and {cls for cls, *_ in heard} == {"Halted"}
     assert made.checks["halted"] > 40 and [str(p) for p in made.taken_along] == ["kept/words.txt", "note.txt"]
     assert "found Halted ('halted')" in said and said[-1].startswith("built ")
+    with zipfile.ZipFile(made.wheel) as wheel:
+        (about,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+        assert "Summary: No motion.\n" in wheel.read(about).decode()
+        assert b"register" not in wheel.read("i2v_lab_halted/halted.py")
     install(made.wheel)
     row = next(row for row in json.loads(run("-c", LISTED).splitlines()[-1]) if row["name"] == "halted")
     assert (row["status"], row["origin"]) == ("ok", "i2v-lab-halted 0.1.0")
@@ -88,6 +96,17 @@ def test_a_notebook_ends_in_somebody_elses_panel(grown, colleague):
     assert run("-c", "from i2v_lab_halted.halted import WORDS; print(WORDS)").split() == ["slowly"]
     assert not [*made.folder.glob("*.egg-info"), *made.folder.glob(".dist*")]
     same_after(made.folder, "from nbdev.clean import nbdev_clean; nbdev_clean()", made.folder.glob("nbs/*.ipynb"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no kill")
+def test_a_killed_packaging_leaves_nothing(grown, tmp_path):
+    words = [sys.executable, "-m", "i2v_lab.cli", "extensions", "package", grown, "--out", tmp_path / "out"]
+    with subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not process.stdout.readline().startswith("found"):  # the notebook is being run
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert (process.returncode, said, os.listdir(tmp_path)) == (128 + signal.SIGTERM, "", [])
 
 
 def test_a_new_project_works_as_it_is(tmp_path):
@@ -121,6 +140,20 @@ def project(tmp_path, monkeypatch) -> Path:
     (made / "i2v_lab_pulse" / "words.txt").write_text("old")
     (made / "i2v_lab_pulse" / "__init__.py").write_text("__version__ = '0.1.0'\n")
     return made
+
+
+def test_what_a_project_is_follows_its_notebook_until_its_author_says_it(project):
+    notebook, file = project / "nbs" / "00_pulse.ipynb", project / "pyproject.toml"
+    package(notebook)
+    assert 'description = "Less of the motion, or more of it."\n' in file.read_text()
+    cells = packaging.read_notebook(notebook)
+    cells["cells"][0]["source"] = "# Pulse\n\n> It beats"
+    before = file.read_text()
+    packaging.describe(file, packaging.described(cells))
+    assert file.read_text() == before
+    file.write_text(before.replace("Less of the motion, or more of it.", "An extension of i2v_lab"))
+    packaging.describe(file, packaging.described(cells))
+    assert 'description = "It beats"\n' in file.read_text()
 
 
 def test_a_project_is_packaged_with_its_files_as_they_are_now(project):
@@ -174,15 +207,19 @@ def test_what_the_project_says_otherwise_is_refused(project, old, new, says):
 
 def test_a_taught_action_is_packaged_again_while_it_is_installed(root, tmp_path, monkeypatch):
     entry = SimpleNamespace(
-        name="calm", value="i2v_lab_calm.calm:Calm", dist=SimpleNamespace(name="i2v-lab-calm", version="1")
+        name="tilt_up",
+        value="i2v_lab_tilt_up.tilt_up:TiltUp",
+        dist=SimpleNamespace(name="i2v-lab-tilt-up", version="1"),
     )
-    monkeypatch.setattr(packaging, "offered", lambda: {"calm": [entry]})
-    monkeypatch.setattr("i2v_lab.pipeline.registry.offered", lambda: {"calm": [entry]})
-    shutil.copyfile(root / "data" / "taught" / "tilt_up.safetensors", tmp_path / "calm.safetensors")
+    monkeypatch.setattr(packaging, "offered", lambda: {"tilt_up": [entry]})
+    monkeypatch.setattr("i2v_lab.pipeline.registry.offered", lambda: {"tilt_up": [entry]})
+    shutil.copyfile(root / "data" / "taught" / "tilt_up.safetensors", tmp_path / "a copy (2).safetensors")
     (tmp_path / "made").mkdir()
-    notebook = packaging.notebook_of_taught(tmp_path / "calm.safetensors", tmp_path / "made")
+    notebook = packaging.notebook_of_taught(tmp_path / "a copy (2).safetensors", tmp_path / "made")
     cells = packaging.read_notebook(notebook)
-    assert packaging.checked(notebook, cells, None, []) == "calm"
-    packaging.check_names(["calm"], "i2v-lab-calm")
+    assert packaging.checked(notebook, cells, None, []) == "tilt_up"  # whatever the file is called
+    assert "TiltUp = load_taught(" in "".join(packaging.sources(cells, True))
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["tilt_up.ipynb", "tilt_up.safetensors"]
+    packaging.check_names(["tilt_up"], "i2v-lab-tilt-up")
     with pytest.raises(InputError, match="is taken"):
-        packaging.check_names(["calm"], "i2v-lab-other")
+        packaging.check_names(["tilt_up"], "i2v-lab-other")

@@ -217,6 +217,7 @@ class Bench:
         self.cls, self.pipe = cls, pipe
         self.snapshot, self.around = None, Surroundings()
         self._off: dict[str, Clip] = {}
+        self._fresh: dict[str, Clip] = {}
 
     def warm(self) -> "Bench":  # itself
         "Let the pipeline make whatever it makes at first, then remember it."
@@ -255,8 +256,15 @@ class Bench:
         "A clip with the extension, freshly attached."
         return self.clip(picture, mix=self.mix(**(options or {})), **asked)
 
+    def fresh(self, options: dict | None = None, **asked: Any) -> Clip:
+        "A clip of the sample with the extension, freshly attached, to compare others with; made once."
+        key = f"{sorted((options or {}).items())} {sorted(asked.items())}"
+        if key not in self._fresh:
+            self._fresh[key] = self.on(options=options, **asked)
+        return self._fresh[key]
+
     def off(self, picture: np.ndarray | None = None, **asked: Any) -> Clip:
-        "A clip without it."
+        "A clip without it; made once."
         picture = sample_picture() if picture is None else picture
         key = f"{zlib.crc32(picture.tobytes())} {picture.shape} {sorted(asked.items())}"
         if key not in self._off:

@@ -34,7 +34,8 @@ def _same_value(a: Any, b: Any) -> bool:
 def same_tensor(now: Tensor, then: Tensor) -> bool:
     if (now.dtype, now.shape, now.device) != (then.dtype, then.shape, then.device):
         return False
-    return torch.equal(now.detach().reshape(-1).view(torch.uint8), then.reshape(-1).view(torch.uint8))
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(now.element_size(), torch.uint8)  # NaN equals NaN
+    return torch.equal(now.detach().reshape(-1).view(bits), then.reshape(-1).view(bits))
 
 
 class Snapshot:

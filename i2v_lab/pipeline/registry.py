@@ -236,6 +236,7 @@ def list_extensions(seconds: float = 60.0) -> list[Listed]:  # by name
             reason = found[entry] if entry in found else load_entry(entry) and ""
         except InputError as e:
             reason = str(e)
+        reason = reason.removeprefix(f"extension {entry.name!r} of {origin_of(entry)} ")  # the line begins with both
         rows.append(Listed(entry.name, origin_of(entry), "broken" if reason else "ok", reason))
     rows += [Listed(name, "notebook", "ok") for name in _REGISTERED]
     return sorted(rows, key=lambda r: r.name)
