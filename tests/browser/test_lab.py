@@ -285,6 +285,26 @@ def test_restart_and_run_all(open_notebook, capsys):
     panel.make_clip()
 
 
+PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\npanel"
+
+
+def test_after_a_reload_all_is_as_before(open_notebook):
+    """Loading the page again gives JupyterLab another connection; the clip is there, and Generate makes the next one."""
+    notebook = open_notebook("reload", [PANEL])
+    notebook.run_all()
+    panel = Panel(notebook)
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+    for prompt in ("pan to the left", "the horse walks"):  # the second time after something was done in the loaded page
+        notebook.reload()
+        panel = Panel(notebook)
+        expect(panel.status).to_have_text("done")
+        panel.ask_for(prompt)
+        panel.make_clip()
+    notebook.run("print([r.asked['prompt'] for r in panel.history.records])")
+    assert notebook.text_of(-1).strip() == "['zoom in', 'pan to the left', 'the horse walks']"
+
+
 def test_the_page_without_code(context, tmp_path, jupyterlab):
     """`i2v-lab lab --app` shows the panel and nothing else."""
     port = free_port()
