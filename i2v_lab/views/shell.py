@@ -43,6 +43,7 @@ class Shell(anywidget.AnyWidget):
     _css = css("theme", "panel")
 
     panel_id = t.Unicode().tag(sync=True)  # empty: nothing is waited for
+    text = t.Unicode(help="what a button with the class i2v-copy copies; empty: Python is asked").tag(sync=True)
 
     def __init__(self):
         heard_after_reload()
@@ -53,9 +54,19 @@ class Shell(anywidget.AnyWidget):
     def guard(
         self,
         panel: w.Widget,  # the container that the shell is in
+        button: w.Button,  # its filled one
     ) -> None:
-        "Let the panel's filled button wait until Python has heard of everything that was set in the panel."
+        "Let a press of the button wait until Python has heard of everything that was set in the panel, and answer it."
         self.panel_id = panel.model_id
+        button.add_class("i2v-guarded")
+        panel.on_msg(lambda _, content, buffers: "press" in content and self._press(button))
+
+    def _press(self, button: w.Button) -> None:
+        try:
+            if not button.disabled:
+                button.click()
+        finally:
+            self.send(dict(do="heard", id=next(self._numbers)))
 
     def copy(self, text: str) -> None:
         "Put a text on the user's clipboard."
