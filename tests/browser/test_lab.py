@@ -343,7 +343,7 @@ PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\np
 def test_after_a_reload_all_is_as_before(open_notebook):
     """Loading the page again gives JupyterLab another connection; the clip is there, and Generate makes the next one."""
     notebook = open_notebook("reload", [PANEL])
-    notebook.run_all()
+    notebook.run_all(120)
     panel = Panel(notebook)
     panel.ask_for("zoom in", **FEW)
     panel.make_clip()
