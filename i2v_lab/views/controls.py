@@ -92,14 +92,19 @@ class Controls:
         self.uploads: dict[str, bytes] = {}  # the user's own files by key
         self.restoring = False
         self.build(defaults)
-        self.mix = ExtensionManager(changed=lambda: self.changed(), **manager)
+        self.mix = ExtensionManager(changed=self.report, **manager)
         self.widget = w.VBox([*self.rows(), self.mix.widget]).add_class("i2v-controls")
         for box in (self.prompt, self.action, self.seed, self.steps, self.frames, self.guidance):
-            box.observe(lambda _: self.changed(), "value")
+            box.observe(lambda _: self.report(), "value")
         self.gallery.observe(lambda c: c["new"] and self.choose(c["new"]), "value")
         self.gallery.on_file(self.take)
         self.path.observe(lambda c: self.type_path(c["new"]), "value")
         self.die.on_click(lambda _: setattr(self.seed, "value", int(np.random.default_rng().integers(10**6))))
+
+    def report(self) -> None:
+        "Say that something was changed; what is put back is one change."
+        if not self.restoring:
+            self.changed()
 
     def build(self, defaults: Mapping[str, Any]) -> None:
         "Make the widgets."
@@ -123,8 +128,8 @@ class Controls:
         )
         self.steps = slide(w.IntSlider, "Steps", "num_inference_steps")
         self.frames = slide(w.IntSlider, "Frames", "num_frames")
-        says = "cfg_scale: 1 is none, more follows the prompt more closely"
-        self.guidance = slide(w.FloatSlider, "Guidance", "cfg_scale", step=0.1, readout_format=".1f", tooltip=says)
+        says = "cfg_scale, classifier-free guidance: 1 is none, more follows the prompt more closely"
+        self.guidance = slide(w.FloatSlider, "CFG scale", "cfg_scale", step=0.1, readout_format=".1f", tooltip=says)
         self.defaults, self.unread = dict(defaults), w.HTML().add_class("i2v-hint")
 
     def rows(self) -> list[w.Widget]:
@@ -259,8 +264,13 @@ def restore(self: Controls, picture: np.ndarray, source: str, is_path: bool, ask
     keys = [item["key"] for item in self.gallery.items]
     same = lambda k: k.partition(": ")[2] == source if k in self.uploads else is_path and os.path.relpath(k) == source
     self.mark(next(filter(same, keys), None))
-    self.picture, self.source, self.is_path, self.path.value = picture, source, is_path, ""
-    self.prompt.value, self.action.value, self.seed.value = asked["prompt"], asked["action"] or "", asked["seed"]
-    self.steps.value, self.frames.value = asked["num_inference_steps"], asked["num_frames"]
-    self.guidance.value = asked["cfg_scale"]
-    self.mix.switch(asked["mix"])
+    self.restoring = True
+    try:
+        self.picture, self.source, self.is_path, self.path.value = picture, source, is_path, ""
+        self.prompt.value, self.action.value, self.seed.value = asked["prompt"], asked["action"] or "", asked["seed"]
+        self.steps.value, self.frames.value = asked["num_inference_steps"], asked["num_frames"]
+        self.guidance.value = asked["cfg_scale"]
+        self.mix.switch(asked["mix"])
+    finally:
+        self.restoring = False
+    self.report()

@@ -70,7 +70,9 @@ class ExtensionRow:
         self.label()
 
     def wire(self) -> None:
-        self.box.observe(lambda c: (setattr(self.details, "value", c["new"]), self.show(), self.changed()), "value")
+        self.box.observe(
+            lambda c: (setattr(self.details, "value", c["new"]), self.show(), self.mark(), self.changed()), "value"
+        )
         self.details.observe(lambda _: self.show(), "value")
         self.reset.on_click(lambda _: self.fill({}))
         self.check.on_click(lambda _: self.run_checks())
@@ -78,7 +80,8 @@ class ExtensionRow:
 
     def mark(self) -> None:
         "Say where it comes from, and whether it is broken, or attached now."
-        state = f"<b>{self.broken}</b> · " if self.broken else "<b>attached</b> · " if self.attached else ""
+        on = self.attached and self.box.value  # switched off, it is on its way out
+        state = f"<b>{self.broken}</b> · " if self.broken else "<b>attached</b> · " if on else ""
         self.badge.value = state + html.escape(place_of(self.name))
 
     def label(self) -> None:
@@ -168,7 +171,7 @@ def trouble(self: ExtensionRow) -> str:  # empty: none
         self.cls.check(self.controls.value)
         return ""
     except InputError as e:
-        return str(e)
+        return "no clip can follow what is drawn: see the tab Draw" if self.controls.no_plan else str(e)
 
 # %% ../../nbs/views/25_extension_manager.ipynb #6bfd7ad0
 def results_html(checks: Iterable) -> str:  # of `Check`
@@ -233,7 +236,7 @@ class ExtensionManager:
         buttons = [self.save, self.open, self.again] if save else [self.open, self.again]
         self.widget = w.VBox([self.list, w.HBox(buttons, layout=w.Layout(flex_flow="row wrap")), self.note])
         self.widget.add_class("i2v-mix")
-        self.save.on_click(lambda _: self.valid() and save("mix.yaml", Mix(self.value).to_yaml()))
+        self.save.on_click(lambda _: self.keep(save))
         self.open.observe(lambda c: c["new"] and self.read(bytes(c["new"][0]["content"]), c["new"][0]["name"]), "value")
         self.again.on_click(lambda _: (self.refresh(), self.try_in_background()))
         self.refresh()
@@ -346,14 +349,29 @@ def changed(self: ExtensionManager) -> None:
 
 @patch
 def valid(self: ExtensionManager) -> bool:
-    "Whether the mix can be made; if not, `problem` says why, and so do the words beneath the rows."
+    "Whether the mix can be made; if not, `problem` says why."
     try:
         Mix(self.value)
         self.problem = ""
     except InputError as e:
         self.problem = str(e)
-    self.note.value = bad(self.problem)
+    self.note.value = ""
     return not self.problem
+
+
+@patch(as_prop=True)
+def refused(self: ExtensionManager) -> list[str]:
+    "What is on and cannot be, as it is set."
+    return [name for name, row in self.rows.items() if row.box.value and row.problem.value]
+
+
+@patch
+def keep(self: ExtensionManager, save: Callable[[str, str], None]) -> None:  # is given a file's name and its text
+    "Save the mix, or say beneath the button why it cannot be made."
+    if self.valid():
+        save("mix.yaml", Mix(self.value).to_yaml())
+    else:
+        self.note.value = bad(self.problem)
 
 
 def bad(text: str) -> str:  # HTML

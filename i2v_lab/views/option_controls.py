@@ -134,11 +134,12 @@ class OptionControls:
     def draw(self, given: dict[str, Any]) -> None:  # what is left out is empty
         "Set the options that are drawn."
         drawn = {name: given.get(name) or [] for name in self.drawn}
+        self.no_plan = False  # whether what is drawn cannot be followed
         try:
             whole = Plan.read(drawn).model_dump(mode="json")  # as it comes back from a mix
             drawn = {name: whole[name] for name in drawn}
         except InputError:
-            pass  # it is said where the options are checked
+            self.no_plan = True  # why is said where it is drawn
         there = any(drawn.values())
         self.line.value = f"{in_short(drawn)}: see the tab Draw" if there else "nothing is drawn yet: see the tab Draw"
         before, self.drawn = self.drawn, drawn

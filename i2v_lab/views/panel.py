@@ -157,6 +157,7 @@ class Lab:
         self.generate = w.Button(description="Generate", button_style="primary", icon="play", layout=auto)
         self.stop = w.Button(description="Stop", icon="stop", disabled=True, layout=auto)
         self.copy = w.Button(description="Copy code", icon="copy", layout=auto, tooltip="the Python call for this clip")
+        self.copy.add_class("i2v-copy")
         self.save = w.Button(
             description="Save clip", icon="download", layout=auto, tooltip="as an .mp4 file", disabled=True
         )
@@ -185,7 +186,7 @@ class Lab:
         results = w.VBox([self.needs.widget, head, self.bar, self.info, self.tabs]).add_class("i2v-results")
         columns = w.HBox([self.controls.widget, results]).add_class("i2v-columns")
         self.widget = w.VBox([self.shell, columns]).add_class("i2v-panel")
-        self.shell.guard(self.widget)
+        self.shell.guard(self.widget, self.generate)
 
 # %% ../../nbs/views/30_panel.ipynb #427a25e3
 @patch
@@ -195,7 +196,7 @@ def wire(self: Lab) -> None:
     self.controls.changed = self.changed
     self.generate.on_click(lambda _: self.run())
     self.stop.on_click(lambda _: self.ask_to_stop())
-    self.copy.on_click(lambda _: self.shell.copy(self.code_to_run()))
+    self.copy.on_click(lambda _: self.hand_over_code())
     self.save.on_click(lambda _: self.download())
     self.shell.on_key(lambda key: key == "Escape" and self.ask_to_stop())
     self.guide.observe(lambda _: self.drew(), "drawn")
@@ -230,6 +231,7 @@ def changed(self: Lab) -> None:
     picture = self.controls.picture
     self.show_plan()
     self.foresee()
+    self.offer_code()
     if self.run_now is not None:
         self.inform("changed: applies to the next run")
     elif picture is not None and self.drawn_picture is not picture:
@@ -246,7 +248,9 @@ def foresee(self: Lab) -> None:
     try:
         self.needs.ask(wanted_of(self.pipe, c.asked, c.picture))
     except InputError:
-        self.needs.ask(None, "no forecast: these extensions cannot be on together as they are set")
+        names = c.mix.refused
+        are = "it is" if len(names) == 1 else "they are"
+        self.needs.ask(None, f"no forecast: {' and '.join(names) or 'the extensions'} cannot be on as {are} set")
 
 
 @patch
@@ -261,6 +265,7 @@ def fit(self: Lab) -> None:
     if self.pipe is not None:
         self.controls.fit(self.pipe.defaults, self.pipe.reads_words)
         self.foresee()
+        self.offer_code()
 
 
 @patch
@@ -340,6 +345,24 @@ def code_to_run(self: Lab) -> str:
 
 
 @patch
+def offer_code(self: Lab) -> None:
+    "Have the page keep the code, so that it is copied at once; not what needs a file first, nor what cannot be."
+    try:
+        self.shell.text = self.python if self.controls.is_path else ""
+    except InputError:
+        self.shell.text = ""
+
+
+@patch
+def hand_over_code(self: Lab) -> None:
+    "Copy the code, or say why there is none."
+    try:
+        self.shell.copy(self.code_to_run())
+    except InputError as e:
+        self.complain(str(e))
+
+
+@patch
 def download(self: Lab) -> None:
     "Hand the clip to the user as a file, its settings inside."
     if self.clip is None:
@@ -377,7 +400,7 @@ def drew(self: Lab) -> None:
 @patch
 def use_plan(self: Lab) -> None:
     "Switch on what follows the plan."
-    if GUIDE in self.controls.mix.rows:
+    if GUIDE in self.controls.mix.rows and self.drawn_plan:
         self.controls.mix.rows[GUIDE].box.value = True
 
 
@@ -391,7 +414,7 @@ def show_plan(self: Lab) -> None:
             news, self.drawn_plan = drawn != self.drawn_plan, drawn
             if news:
                 self.guide.drawn = drawn
-        self.guide.used = row.box.value
+        self.guide.used = row.box.value or not drawn  # with the first thing that is drawn it goes on
     if picture is not None and picture is not self.guide_picture:
         self.guide_picture = picture
         self.guide.show(picture)
@@ -432,6 +455,7 @@ def run(
         return self.tell(f"error: {c.mix.problem}")
     if not self.job.claim("a clip is being made; press Stop first"):
         return self.inform(self.job.what)
+    self.tell("waiting")
     self.aside = f" · of {Path(c.source).name}: what was chosen last could not be read" if c.problem else ""
     c.forget_problem()
     now = self.run_now = Running(c.asked, c.picture, c.source, c.is_path, jpegs(c.picture[None], side=640)[0])
@@ -671,7 +695,9 @@ def show(self: Lab, record: Record) -> None:
     run = Running(record.asked, picture, record.source, record.is_path, shown, trace=trace)
     self.draw_views(run, record.frames or [shown])
     self.note.value = "" if record.clip is None else verdict_of(record.clip, record.judged)
-    self.code.value = f"<details><summary>the same in Python</summary><pre>{html.escape(self.python)}</pre></details>"
+    self.offer_code()
+    call = python_call(record.source, record.asked, is_path=record.is_path, **loads(self.pipe, self.given))
+    self.code.value = f"<details><summary>the same in Python</summary><pre>{html.escape(call)}</pre></details>"
 
 # %% ../../nbs/views/30_panel.ipynb #c13c79a4
 @patch
@@ -683,6 +709,7 @@ def restore(self: Lab, record: Record) -> None:
         self.controls.restore(record.picture, record.source, record.is_path, record.asked)
     except InputError as e:  # an extension is gone
         return self.tell(f"error: {e}")
+    self.guide.note = ""  # the plan is that of the run
     self.show(record)
     left = "" if record.trace is not None else "; what the probes saw is not kept any more"
     self.inform(f"run {record.number} is restored{left}")

@@ -369,7 +369,7 @@ def arranged(self: StudyPanel) -> w.VBox:
     self.results = w.VBox([self.view], layout=w.Layout(display="none", width="auto"))
     shell = Shell()
     panel = w.VBox([shell, columns, self.results]).add_class("i2v-panel")
-    shell.guard(panel)
+    shell.guard(panel, self.run_button)
     return panel
 
 

@@ -139,6 +139,7 @@ class Ears:
         """Keep all errors, and the warnings of what we and our widgets wrote."""
         place = message.location.get("url", "")
         ours = place.startswith("blob:") or re.search(r"i2v|anywidget", message.text + place)
+        ours = ours and "ms to activate" not in message.text  # says how busy the machine is
         if message.type == "error" or (message.type == "warning" and ours):
             self.heard.append(f"console {message.type}: {message.text} ({place})")
 
@@ -183,6 +184,9 @@ class Notebook:
             made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel)
             nbformat.write(made, path)
         self.page.goto(f"{server.url}/lab/tree/nbs/{path.name}?token={server.token}&reset")
+        self.until_open()
+
+    def until_open(self) -> None:
         self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook", timeout=30_000)
         self.until_idle()
@@ -205,6 +209,12 @@ class Notebook:
         """Type a new cell at the end, and run it."""
         self.page.evaluate(APPEND_AND_RUN, source)
         self.until_ran(seconds)
+
+    def reload(self) -> None:
+        """Save, and load the page again."""
+        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.reload()
+        self.until_open()
 
     def restart_and_run_all(self) -> None:
         """Kernel > Restart Kernel and Run All Cells, and yes. Does not wait for the cells."""

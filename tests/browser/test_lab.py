@@ -42,6 +42,7 @@ def test_the_status_says_what_was_agreed(panel):
     panel.make_clip()
     first, *steps, last = panel.said()
     assert (first, last) == ("idle", "done")
+    assert steps.pop(0) == "waiting", steps
     assert len(steps) > 1 and set(steps) <= {f"running {k}/4" for k in range(5)}, steps
     assert steps == sorted(steps), "a status went back"
 
@@ -246,6 +247,57 @@ def test_a_click_that_waits_says_so(panel):
     panel.until("done", 45)
 
 
+def test_a_press_is_seen_at_once(panel):
+    """Before Python has heard of it; a press that changes nothing leaves the status as it was."""
+    panel.notebook.run("import time\npanel.generate.on_click(lambda _: time.sleep(2))\npanel.run = lambda: None")
+    panel.generate.click()
+    expect(panel.status).to_have_text("waiting", timeout=200)
+    panel.until("idle")
+    assert panel.said() == ["idle", "waiting", "idle"]
+
+
+def test_a_connection_that_is_lost_is_said(panel):
+    """A kernel that is through with a press and has not answered it; a press that is answered takes the words back."""
+    panel.notebook.run("panel.run, send, panel.shell.send = lambda: None, panel.shell.send, lambda *_, **__: None")
+    panel.generate.click()
+    expect(panel.status).to_have_text("the connection to Python was lost: run the cell again", timeout=3000)
+    panel.notebook.run("panel.shell.send = send\ndel panel.run")
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+
+
+def test_copied_code_is_said_on_the_button(panel):
+    panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.button("Copy code").click()
+    expect(panel.button("Copied")).to_be_visible()
+    copied = panel.page.evaluate("navigator.clipboard.readText()")
+    panel.notebook.run(f"print({copied!r} == panel.python)")
+    assert panel.notebook.text_of(-1).strip() == "True"
+    expect(panel.button("Copy code")).to_be_visible()
+
+
+CLASH = dict(arrows=[dict(points=[[0.5, 0.9], [0.6, 0.9]])], still=[dict(box=[0, 0.8, 1, 1])])
+
+
+def test_a_drawing_moves_nothing(panel):
+    """What is said of it has its place: the picture stays beneath the pointer."""
+    needs, sheet = panel.root.locator(".i2v-needs"), panel.show_tab("Draw").locator(".i2v-sheet")
+    tops = lambda: [part.bounding_box()["y"] for part in (panel.root, panel.generate, sheet)]
+    places = lambda: [top - tops()[0] for top in tops()[1:]]  # the page may be scrolled
+    expect(needs.get_by_role("img", name="Memory by part")).to_be_visible(timeout=60_000)
+    before = places()
+    panel.notebook.run(f"panel.guide.drawn = {CLASH!r}")
+    expect(needs.locator(".i2v-needs-text")).to_have_text("no forecast: action_guidance cannot be on as it is set")
+    expect(panel.root.locator(".i2v-problem").locator("visible=true")).to_have_text(
+        "no clip can follow what is drawn: see the tab Draw"
+    )
+    assert places() == before
+    panel.notebook.run(f"panel.guide.drawn = dict(arrows={CLASH['arrows']!r})")
+    assert places() == before
+    expect(needs.get_by_role("img", name="Memory by part")).to_be_visible(timeout=60_000)
+    assert places() == before
+
+
 def test_a_path_without_enter(panel):
     """Typed and left: it is the picture that is used."""
     panel.path.fill("../data/photos/scikit-image__coffee.jpg")
@@ -283,6 +335,26 @@ def test_restart_and_run_all(open_notebook, capsys):
     assert seen - after_imports < 8
     panel.ask_for("zoom in", **FEW)
     panel.make_clip()
+
+
+PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\npanel"
+
+
+def test_after_a_reload_all_is_as_before(open_notebook):
+    """Loading the page again gives JupyterLab another connection; the clip is there, and Generate makes the next one."""
+    notebook = open_notebook("reload", [PANEL])
+    notebook.run_all(120)
+    panel = Panel(notebook)
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+    for prompt in ("pan to the left", "the horse walks"):  # the second time after something was done in the loaded page
+        notebook.reload()
+        panel = Panel(notebook)
+        expect(panel.status).to_have_text("done")
+        panel.ask_for(prompt)
+        panel.make_clip()
+    notebook.run("print([r.asked['prompt'] for r in panel.history.records])")
+    assert notebook.text_of(-1).strip() == "['zoom in', 'pan to the left', 'the horse walks']"
 
 
 def test_the_page_without_code(context, tmp_path, jupyterlab):

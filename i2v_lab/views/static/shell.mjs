@@ -74,7 +74,8 @@ function render({ model, el }) {
   const spoken = element("span", { class: "i2v i2v-hidden", role: "status" });
   const say = announcer(spoken);
   let panel = null, observer = null, timer = null, closed = false, fading = null, told = "";
-  let root = null, held = null; // the panel's model; the click that waits
+  let root = null, press = null; // the panel's model; the press of the filled button that Python has not answered yet
+  let signed = null; // the button that says for a moment what it has done
 
   function tell(text) {
     toast.textContent = text;
@@ -114,29 +115,89 @@ function render({ model, el }) {
     return [...panel.querySelectorAll("button.jupyter-button:enabled")].find((b) => b.textContent.trim() === word);
   }
 
-  // A click is not held back as changes of widgets are, and would overtake what was typed last: on the filled button it waits
-  // until all is settled. Who presses again after having been told of it does not want to wait.
+  // A press of the filled button is seen at once, and is a message of the panel's own model: the kernel says when it is through
+  // with one, and Python answers each. A change of a widget may be held back, so a press waits until all is settled; who presses
+  // again after having been told of it does not want to wait.
   function onClick(event) {
-    const button = event.target.closest("button.mod-primary");
-    if (!button || event.i2vSettled || !root || !unsettled(root)) return;
+    const button = event.target.closest("button.i2v-guarded");
+    if (!button || !root) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (held?.told) release();
-    else held ??= { button, since: performance.now(), timer: setInterval(look, 25) };
+    if (press?.lost) endPress();
+    press ??= { button, ...instead("waiting"), since: performance.now(), timer: setInterval(look, 25) };
+    if (press.told || !unsettled(root)) send();
+  }
+
+  // Puts words of ours in place of Python's status; they are gone as soon as Python says something there.
+  function instead(words) {
+    const line = panel.querySelector(".i2v-status .widget-html-content"), ours = element("span", {}, words);
+    const before = line ? [...line.childNodes] : [];
+    line?.replaceChildren(ours);
+    return { line, ours, before };
+  }
+
+  function send() {
+    if (press.sent) return;
+    const mine = press;
+    mine.sent = true;
+    const over = () => setTimeout(() => press === mine && lose(), 500); // an answer that is on its way may be read after this
+    root.send({ press: true }, { iopub: { status: (message) => message.content.execution_state === "idle" && over() } });
   }
 
   function look() {
-    if (!unsettled(root)) return release();
-    if (held.told || performance.now() - held.since < 1000) return;
-    held.told = true;
-    tell(`The kernel is busy; ${held.button.textContent.trim()} follows when it answers`);
+    const waited = performance.now() - press.since, connection = root.widget_manager?.kernel?.connectionStatus;
+    if (!unsettled(root)) send();
+    if (waited > 1000 && !press.told) {
+      press.told = true;
+      tell(`The kernel is busy; ${press.button.textContent.trim()} follows when it answers`);
+    }
+    if (root.comm_live === false || (waited > 2500 && connection && connection !== "connected")) lose();
   }
 
-  function release() {
-    const { button, timer } = held, click = new MouseEvent("click", { bubbles: true, cancelable: true });
-    clearInterval(timer);
-    held = null;
-    if (button.isConnected && !button.disabled) button.dispatchEvent(Object.assign(click, { i2vSettled: true }));
+  function lose() {
+    clearInterval(press.timer);
+    press.lost = true;
+    press.ours.textContent = "the connection to Python was lost: run the cell again";
+    press.ours.className = "i2v-bad";
+  }
+
+  function endPress() {
+    if (!press) return;
+    clearInterval(press.timer);
+    if (press.ours.isConnected) press.line.replaceChildren(...press.before); // Python had nothing to say
+    press = null;
+  }
+
+  // What is copied is here already, unless Python still has to hear of something, or has to write a file first.
+  function onCopy(event) {
+    const text = model.get("text");
+    if (!event.target.closest("button.i2v-copy") || !text || (root && unsettled(root))) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    copy(text);
+  }
+
+  async function copy(text) {
+    const done = await copyText(text), button = panel?.querySelector("button.i2v-copy");
+    if (done && button) sign(button, "Copied");
+    else tell(done ? "Copied" : "This page may not copy; select the text and copy it yourself");
+  }
+
+  // Says for two seconds on a button what it has done.
+  function sign(button, word) {
+    const text = [...button.childNodes].findLast((node) => node.nodeType === Node.TEXT_NODE);
+    signed?.undo();
+    const [before, width] = [text.data, button.style.width];
+    const undo = () => {
+      clearTimeout(signed.timer);
+      text.data = before;
+      button.style.width = width;
+      signed = null;
+    };
+    button.style.width = `${button.offsetWidth}px`;
+    text.data = before.replace(before.trim(), word);
+    signed = { undo, timer: setTimeout(undo, 2000) };
+    say(word);
   }
 
   // Ctrl+Enter in a field does what the filled button does.
@@ -157,6 +218,7 @@ function render({ model, el }) {
     document.addEventListener("keydown", onEscape, true);
     model.widget_manager?.get_model(model.get("panel_id")).then((found) => (root = found), () => {});
     panel.addEventListener("click", onClick, true);
+    panel.addEventListener("click", onCopy, true);
     panel.addEventListener("keydown", onEnter, true);
     panel.addEventListener("keydown", keepKeys);
     panel.append(toast, spoken);
@@ -165,13 +227,12 @@ function render({ model, el }) {
     observer.observe(panel, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["class", "style"] });
   }
 
-  async function hear(message, buffers) {
+  function hear(message, buffers) {
+    if (message.do === "heard") return endPress(); // by the panel, wherever it is on the page
     if (acted.has(message.id)) return;
     acted.add(message.id);
     if (message.do === "copy") {
-      const done = await copyText(message.text);
-      model.send({ copied: done });
-      tell(done ? "Copied" : "This page may not copy; select the text and copy it yourself");
+      copy(message.text);
     } else if (message.do === "download") {
       handOver(message.name, buffers[0]);
       tell(`${message.name} is saved to your downloads`);
@@ -188,8 +249,10 @@ function render({ model, el }) {
     observer?.disconnect();
     clearTimeout(timer);
     document.removeEventListener("keydown", onEscape, true);
-    clearInterval(held?.timer);
+    clearInterval(press?.timer);
+    clearTimeout(signed?.timer);
     panel?.removeEventListener("click", onClick, true);
+    panel?.removeEventListener("click", onCopy, true);
     panel?.removeEventListener("keydown", onEnter, true);
     panel?.removeEventListener("keydown", keepKeys);
     toast.remove();
