@@ -20,9 +20,7 @@ from i2v_lab.pipeline.registry import extension_names, find_extension, place_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, SITE = ROOT / "docs", ROOT / "build" / "docs" / "html"
-CHAPTERS = (
-    "index get_started lab extensions studies real_models write_your_own model troubleshooting help how_it_works rooms"
-)
+CHAPTERS = "index get_started lab draw extensions studies real_models write_your_own model troubleshooting help how_it_works rooms"
 NOTEBOOKS = [path.relative_to(ROOT) for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if path.name != "index.ipynb"]
 BUILT_IN = [name for name in extension_names() if place_of(name) == "built-in"]
 NEEDED = {("script", "src"), ("link", "href"), ("img", "src"), ("source", "src"), ("iframe", "src"), ("video", "src")}

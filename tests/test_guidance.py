@@ -9,6 +9,7 @@ import pytest
 from i2v_lab.core.errors import InputError
 from i2v_lab.extensions.action_guidance import ActionGuidance
 from i2v_lab.extensions.conformance import check_extension
+from i2v_lab.pipeline.mix import Mix
 from i2v_lab.pipeline.registry import extension_names
 from i2v_lab.pipeline.stages import Stopped
 
@@ -107,17 +108,79 @@ def test_the_suite_of_checks(small_pipe):
     assert report.passed, report
 
 
+RIGHT = dict(points=[(0.5, 0.5), (0.7, 0.5)])
+BOX = dict(box=(0, 0, 1, 1))
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (dict(arrows=[dict(points=[(0.5, 0.5), (0.6, 2.5)])]), r"arrows\[0\].points\[1\]\[1\]"),
+        (
+            dict(arrows=[dict(points=[(0.5, 0.5), (0.6, 2.5)])]),
+            r"arrows\[0\].points\[1\]: a place is .*, got \(0.6, 2.5\)$",
+        ),
+        (dict(arrows=[dict(points=[(300, 200), (400, 200)])]), r"in fractions of the picture .*, got \(300, 200\)$"),
+        (dict(arrows=[RIGHT | dict(times=[0, 8])]), r"times\[1\]: a time is a fraction of the clip, 0 to 1, got 8$"),
+        (dict(arrows=[dict(pionts=[(0.5, 0.5)])]), r"arrows\[0\]: unknown name 'pionts'; did you mean 'points'"),
+        (dict(arrows=[(0.5, 0.5), (0.7, 0.5)]), r"arrows\[0\]: .*, such as {'points': .*, got \(0.5, 0.5\)$"),
+        (dict(arrows=RIGHT), r"arrows = .* is a list of Arrow, such as \[{'points': [^;]*$"),
+        (
+            dict(arrows=[RIGHT, dict(points=[(0.51, 0.5), (0.3, 0.5)])]),
+            "arrow 2 begins where arrow 1 does and goes another",
+        ),
+        (dict(arrows=[dict(points=[(0.5, 0.5)]), RIGHT]), "arrow 2 begins where arrow 1 does and goes another"),
         (dict(start=0.8, end=0.2), "start 0.8 comes after end 0.2"),
         (dict(still=[dict(mask="nowhere.png")]), "nowhere.png"),
+        (
+            dict(still=[dict(strokes=[dict(points=[(0.5, 0.5)], width=28)])]),
+            "of the picture's shorter side, .* got 28$",
+        ),
         (dict(field="nowhere.safetensors"), "no motion field in 'nowhere.safetensors'"),
-        (dict(regions=[dict(area=dict(box=(0, 0, 1, 1)), action="fly")]), "unknown action 'fly'"),
+        (dict(field=np.zeros((16, 2, 8, 8))), r"field = an array of shape \[16, 2, 8, 8\], .*safetensors"),
+        (dict(regions=[dict(area=BOX, action="fly")]), "unknown action 'fly'"),
+        (dict(regions=[BOX]), r"regions\[0\]: unknown name 'box'; .* write {'area': {'box': [^;]*$"),
+        (dict(regions=[dict(area=(0, 0, 1, 1), action="walk")]), r"regions\[0\].area: .*, such as {'box': "),
     ],
 )
 def test_what_is_wrong_is_said(small_pipe, picture, wrong, said):
     with pytest.raises(InputError, match=said):
         small_pipe.generate(picture, mix={"action_guidance": wrong}, **ASKED)
     assert small_pipe.mix.names == []
+
+
+def test_arrows_side_by_side_are_met(small_pipe, picture):
+    """Two on the same way, and two that part company more than a cell apart."""
+    for second in (dict(points=[(0.51, 0.5), (0.71, 0.5)]), dict(points=[(0.46, 0.5), (0.3, 0.5)])):
+        clip = small_pipe.generate(picture, mix={"action_guidance": dict(arrows=[RIGHT, second])}, **ASKED)
+        assert clip.settings["extensions"]["action_guidance"]["missed"] < 0.002
+
+
+DRAWING = """enabled_extensions: [action_guidance]
+action_guidance:
+  arrows:
+    - points: [[0.5, 0.5], [0.7, 0.5]]
+      times: [0, 1]
+    - points: [[0.2, 0.2]]
+  regions:
+    - action: walk
+      area:
+        box: [0, 0, 1, 1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "was", "now"),
+    [
+        (4, "points: [[0.5", "pionts: [[0.5"),
+        (5, "times: [0, 1]", "times: [0, x]"),
+        (6, "[0.2, 0.2]", "[200, 200]"),
+        (6, "[0.2, 0.2]", "[0.5, 0.5]"),
+        (7, "regions", "reigons"),
+        (9, "area", "aera"),
+        (10, "1, 1]", "1]"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(line, was, now):
+    assert len(Mix.from_yaml(DRAWING)) == 1
+    with pytest.raises(InputError, match=f"line {line}: "):
+        Mix.from_yaml(DRAWING.replace(was, now))

@@ -6,16 +6,17 @@
 __all__ = ['LARGEST', 'Part', 'clashes', 'Mix', 'read_mix']
 
 # %% ../../nbs/pipeline/16_mix.ipynb #269a09ec
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from ..core.errors import InputError, closest
 from ..core.files import atomic_path
+from ..core.mistakes import Loc, mistakes
 from .extension import Extension, ExtensionOptions
 from .registry import extension_names, find_extension
 
@@ -195,11 +196,23 @@ def _compose(text: str, where: str) -> yaml.MappingNode:
     return node
 
 
-def _line_of(said: str, block: yaml.Node | None, otherwise: int) -> int:
-    "The line of the option that an error names first."
-    keys = [key for key, _ in block.value] if isinstance(block, yaml.MappingNode) else []
-    found = [(m.start(), k.start_mark.line + 1) for k in keys if (m := re.search(rf"['.]{re.escape(k.value)}\b", said))]
-    return min(found, default=(0, otherwise))[1]
+def _line_of(loc: Loc, block: yaml.Node | None, line: int) -> int:
+    "The line of what is at a place in a block, as near as it is written there; the block's own is `line`."
+    for key in loc:
+        if isinstance(block, yaml.MappingNode) and (pair := [kv for kv in block.value if kv[0].value == key]):
+            line, block = pair[0][0].start_mark.line + 1, pair[0][1]
+        elif isinstance(block, yaml.SequenceNode) and key in range(len(block.value)):
+            block = block.value[key]
+            line = block.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _first_place(error: InputError, name: str) -> Loc:  # empty: the options as a whole
+    "Where in the options of an extension a mistake is."
+    wrong = error.__cause__
+    return mistakes(wrong, find_extension(name).Options)[0].loc if isinstance(wrong, ValidationError) else ()
 
 
 def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
@@ -235,7 +248,7 @@ def read_mix(source: str | Path) -> Mix:  # see `Mix.from_yaml`
         try:
             _part(name, {} if blocks.get(name) is None else blocks[name])
         except InputError as e:
-            line = _line_of(str(e), inner.get(name), lines.get(name, lines[_KEY]))
+            line = _line_of(_first_place(e, name), inner.get(name), lines.get(name, lines[_KEY]))
             raise InputError(f"{where}, line {line}: {e}") from e
     try:
         return Mix({name: blocks.get(name) for name in enabled})
