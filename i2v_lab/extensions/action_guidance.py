@@ -54,7 +54,7 @@ class GuidanceOptions(ExtensionOptions):
     arrows: tuple[Arrow, ...] = Field((), max_length=64, strict=False, description="where points of the picture go")
     still: tuple[Area, ...] = Field((), max_length=64, strict=False, description="what must not move")
     regions: tuple[Region, ...] = Field((), max_length=16, strict=False, description="what does an action of its own")
-    field: str | None = Field(None, description="a dense motion field: a safetensors file")
+    field: str | None = Field(None, description="a dense motion field: a safetensors file with 'motion' [T,2,h,w]")
 
     @model_validator(mode="after")
     def _checked(self):

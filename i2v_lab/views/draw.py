@@ -21,6 +21,7 @@ from ..core.actions import Action
 from ..core.errors import InputError
 from ..core.picture import load_picture
 from ..core.plan import Area, Plan, in_short, plan_of
+from .shell import heard_after_reload
 from .static_files import css, esm, jpegs, static_picture
 
 # %% ../../nbs/views/22_draw.ipynb #e895d298
@@ -59,6 +60,7 @@ class DrawPlan(anywidget.AnyWidget):
         plan: Plan | Mapping[str, Any] | None = None,  # to begin with
     ):
         super().__init__()
+        heard_after_reload()
         self.image: np.ndarray | None = None  # uint8 `[H,W,3]`
         self._page: int | None = None  # the thread in which the page's words are taken in
         self.observe(lambda _: self._check(), "drawn")

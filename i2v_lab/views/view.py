@@ -12,6 +12,7 @@ import anywidget
 import traitlets as t
 
 from ..core.errors import InputError
+from .shell import heard_after_reload
 
 # %% ../../nbs/views/17_view.ipynb #3e902217
 class View(anywidget.AnyWidget):
@@ -22,6 +23,7 @@ class View(anywidget.AnyWidget):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        heard_after_reload()
         self.reading, self.run_number = None, 0
         self.on_msg(lambda _, message, buffers: self.heard(message))
 
