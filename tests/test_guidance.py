@@ -52,8 +52,9 @@ def test_held_places_do_not_move(pipe, picture):
     assert change(corner) < 1 < change(free)
 
 
+@pytest.mark.parametrize("way", ["pull", "both"])
 @pytest.mark.parametrize("prompt", ["zoom in", "pan to the left"])
-def test_a_drawing_leaves_the_camera_to_the_prompt(pipe, root, prompt):
+def test_a_drawing_leaves_the_camera_to_the_prompt(pipe, root, prompt, way):
     """Beside an arrow on the subject, a region, or a small held area."""
     photo = root / "data" / "photos" / "gcompris-qt-data__erase_horse.jpg"
 
@@ -68,7 +69,7 @@ def test_a_drawing_leaves_the_camera_to_the_prompt(pipe, root, prompt):
     region = dict(regions=[dict(area=dict(box=(0.2, 0.1, 0.7, 0.95)), action="walk", direction="left")])
     held = dict(still=[dict(box=(0.1, 0.75, 0.25, 0.9))])
     for drawn in (arrow, region, held):
-        kept = (corner(**drawn) * free).sum() / np.square(free).sum()
+        kept = (corner(**drawn, way=way) * free).sum() / np.square(free).sum()
         assert 0.8 < kept < 1.4, (drawn, kept)
 
 
@@ -82,7 +83,8 @@ def test_it_leaves_nothing_behind(small_pipe, picture):
 def test_other_weights_are_pulled_and_say_so(small_pipe, pipe, picture):
     """The branch was trained beside the shipped weights; with others it stays away, or says why it cannot be asked for."""
     assert guided(small_pipe, picture).settings["extensions"]["action_guidance"]["branch"] is False
-    assert guided(pipe, picture).settings["extensions"]["action_guidance"]["branch"] is True
+    with_branch = lambda pipe: guided(pipe, picture, way="both").settings["extensions"]["action_guidance"]
+    assert with_branch(small_pipe)["branch"] is False and with_branch(pipe)["branch"] is True
     with pytest.raises(InputError, match="trained beside the shipped weights"):
         guided(small_pipe, picture, way="branch")
 

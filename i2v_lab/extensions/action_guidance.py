@@ -43,7 +43,7 @@ class GuidanceOptions(ExtensionOptions):
         description="share of the steps after which it does nothing; the shipped model's last steps decide",
     )
     way: Literal["pull", "branch", "both"] = Field(
-        "both", description="branch: a trained network; pull: exact, by rule; both: the network, then the rest by rule"
+        "pull", description="pull: exact, by rule; branch: a trained network; both: the network, then the rest by rule"
     )
     hold: float = Field(
         HOLD,

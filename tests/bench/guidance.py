@@ -219,7 +219,7 @@ def words(pipe, count: int) -> dict:
     """How much of a prompt's camera move is left at the corners beside an arrow or a region on the subject, or a small held
     area, all of which leave it free: least squares factor over all frames; 1: all of it.
     """
-    paths, kept = photos("heldout"), {"arrow": [], "region": [], "held": [], "pull": []}
+    paths, kept = photos("heldout"), {"arrow": [], "region": [], "held": [], "both": []}
     prompts = ["slowly zoom in", "pan to the left", "zoom out", "the camera turns clockwise", "pan to the right"]
     for k in range(count):
         picture, asked = small(paths[k % len(paths)]), dict(seed=k, **ASKED)
@@ -233,7 +233,7 @@ def words(pipe, count: int) -> dict:
         box = ((cols.min()) / wide, rows.min() / high, (cols.max() + 1) / wide, (rows.max() + 1) / high)
         walk = dict(regions=[dict(area=dict(box=tuple(map(float, box))), action="walk", direction="left")])
         hold = dict(still=[dict(box=(0.4, 0.75, 0.6, 0.9))])
-        for name, drawn in dict(arrow=up, region=walk, held=hold, pull=up | dict(way="pull")).items():
+        for name, drawn in dict(arrow=up, region=walk, held=hold, both=up | dict(way="both")).items():
             led, _ = field_of(pipe, picture, mix=[ActionGuidance(**drawn)], prompt=prompts[k % len(prompts)], **asked)
             far = [led[1:, :, r, c] for r in (0, -1) for c in (0, -1) if layer[r, c] < 0.1]
             free = [bare[1:, :, r, c] for r in (0, -1) for c in (0, -1) if layer[r, c] < 0.1]
