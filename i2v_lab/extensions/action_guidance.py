@@ -225,8 +225,10 @@ def pulled(self: ActionGuidance, latents: Tensor, prediction: Tensor, t: Tensor)
 
 @patch
 def looked_at(self: ActionGuidance, latents: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-    "The prediction, after a look at how far its arrows are off; the last look is the clip's."
-    if self.guided and not self.sketches and len(self.target.at):
+    "The prediction; after the last step, with a look at how far the clip's arrows are off."
+    request = self.pipe.request
+    last = request is None or self.step >= request.num_inference_steps
+    if last and self.guided and not self.sketches and len(self.target.at):
         clean = self.pipe.estimate(latents, prediction, t)
         motion, layer = self.pipe.motion_of(clean)[0], self.pipe.subject_of(clean)[0]
         self.missed = missed(motion, layer, self.target, self.size)

@@ -64,12 +64,15 @@ def picture_of_panel(browser: str) -> None:
         panel = Panel(notebook)
         panel.open_extensions()
         panel.toggle("action_prior").check()
-        panel.root.get_by_role("button", name="details").first.click()  # fold its options away
+        box = notebook.page.get_by_role("checkbox", name="action_prior", exact=True)
+        row = panel.root.locator(".i2v-extension").filter(has=box)
+        row.get_by_role("button", name="details").click()  # fold its options away
         panel.ask_for("make it move")
         panel.make_clip(120)
         content = panel.show_tab("Attention")
         content.get_by_role("button", name="subject", exact=True).click()
         expect(panel.root.locator(".i2v-needs-text").first).to_contain_text("GiB", timeout=90_000)  # the forecast
+        expect(panel.root.locator(".i2v-needs-old")).to_have_count(0, timeout=90_000)  # of what is on now
         notebook.page.wait_for_timeout(1500)
         save(panel.root, "lab.jpg")
 
