@@ -315,7 +315,7 @@ def test_the_same_values_are_forecast_once(asking):
     made, needs = asking
     for frames_ in (2, 3):
         needs.ask(replace(SOME, frames=frames_))
-        until(lambda: f"needs {frames_ + 1}.00 GiB" in needs.widget.value)
+        until(lambda gib=frames_ + 1: f"needs {gib}.00 GiB" in needs.widget.value)
     needs.ask(replace(SOME, frames=2, mix=Mix(None)))
     assert "needs 3.00 GiB" in needs.widget.value and made == [2, 3]
     needs.ask(None)
