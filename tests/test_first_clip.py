@@ -181,7 +181,7 @@ def test_one_load_at_a_time(monkeypatch):
         def make(self, **_):
             time.sleep(0.05)
             inside.pop()
-            return SimpleNamespace(defaults={})
+            return SimpleNamespace(defaults={}, use=list)
 
     monkeypatch.setattr("i2v_lab.pipeline.backends.entry_points", lambda group: [Backend()])
     threads = [threading.Thread(target=lab.load_pipeline) for _ in range(4)]
