@@ -63,7 +63,8 @@ class VitFeatures(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:  # `[B,3,h,w]` in 0..1 to (`[B,N,D]`, grid)
         x = (pictures - self.mean) / self.std
-        maps = self.vit.forward_intermediates(x, indices=self.layers, intermediates_only=True)  # each b d r c
+        read = dict(indices=self.layers, intermediates_only=True, stop_early=True)  # no block after the last one read
+        maps = self.vit.forward_intermediates(x, **read)  # each b d r c
         tokens = [F.layer_norm(rearrange(m, "b d r c -> b (r c) d"), m.shape[1:2]) for m in maps]
         return torch.cat(tokens, -1), tuple(maps[0].shape[-2:])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMITS', 'WAYS', 'SUBJECT_SHARE', 'RERUN_KEYS', 'Request', 'picture_sha256', 'Pipeline', 'run_stages', 'understood',
-           'subject_found']
+           'subject_found', 'versions']
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #22130ba6
 import hashlib
@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -462,6 +463,12 @@ def subject_found(image_tokens: ImageTokens) -> dict[str, Any]:
     return dict(found=share >= SUBJECT_SHARE, share=round(share, 4), facing=facing)
 
 # %% ../../nbs/pipeline/18_pipeline.ipynb #3ab8e606
+@cache  # the files of every package are searched for it
+def versions() -> Mapping[str, str]:
+    "Of the packages that decide what a clip looks like."
+    return {package: version(package) for package in ("i2v_lab", "torch", "diffusers", "timm")}
+
+
 @patch
 def describe(
     self: Pipeline,
@@ -490,7 +497,7 @@ def describe(
         weights_sha256=self.weights_sha256,
         device=torch.device(self.device).type,
         dtype=self.precision_name,
-        versions={p: version(p) for p in ("i2v_lab", "torch", "diffusers", "timm")},
+        versions=dict(versions()),
     )
     if reports := {e.name: report for e in self.extensions if (report := e.report())}:
         out["extensions"] = reports

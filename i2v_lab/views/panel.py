@@ -243,8 +243,10 @@ def changed(self: Lab) -> None:
 def foresee(self: Lab) -> None:
     "Have forecast what a run would need as it is set now."
     c = self.controls
-    if self.pipe is None or c.picture is None:
+    if self.pipe is None:
         return
+    if c.picture is None:
+        return self.needs.ask(None, "choose a picture: what the run needs is told here")
     try:
         self.needs.ask(wanted_of(self.pipe, c.asked, c.picture))
     except InputError:
