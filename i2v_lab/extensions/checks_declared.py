@@ -11,7 +11,6 @@ import inspect
 import json
 import math
 import pickle
-import re
 import time
 from difflib import get_close_matches
 from typing import Any
@@ -20,7 +19,7 @@ import yaml
 
 from ..core.errors import InputError
 from .bench import ARGUMENTS, Bench, Skip, Unmet, check, expect, expect_clip, some
-from ..pipeline.extension import STAGES, Extension
+from ..pipeline.extension import STAGES, Extension, is_name
 from ..pipeline.mix import Mix
 from ..pipeline.registry import find_extension
 
@@ -30,7 +29,7 @@ def name_is_snake_case(bench):
     "The name is lower case, begins with a letter, and has no blanks."
     name = bench.cls.name
     expect(
-        isinstance(name, str) and bool(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name)),
+        is_name(name),
         f"name must be snake_case, such as 'my_extension', got {name!r}; rename it",
     )
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from ..core.errors import InputError
+from ..pipeline.extension import is_name
 from ..pipeline.registry import GROUP, extension_names, place_of
 
 # %% ../../nbs/packaging/10_project.ipynb #8784f658
@@ -37,7 +38,7 @@ def class_name(
 
 def check_form(name: str) -> str:  # the same
     "Refuse a name that no extension can have."
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+    if not is_name(name):
         raise InputError(f"an extension's name is snake_case, such as 'soft_focus', got {name!r}")
     for word in (name, class_name(name)):
         if keyword.iskeyword(word):

@@ -15,7 +15,6 @@ import copyreg
 import hashlib
 import json
 import keyword
-import re
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +42,7 @@ from ..model.image_encoder import to_square
 from ..model.sampler import noisy, shifted
 from ..model.shipped import MotionPipeline, load_shipped
 from ..model.temporal_decoder import TemporalDecoder, extent_of
-from ..pipeline.extension import Extension, ExtensionOptions
+from ..pipeline.extension import Extension, ExtensionOptions, is_name
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import extension_names, find_extension
 from ..pipeline.stages import Conditioning, ImageTokens, StopLike, TextTokens
@@ -672,7 +671,7 @@ class Taught:
 # %% ../../nbs/training/70_teach.ipynb #412878fc
 def check_name(name: str) -> None:
     "Refuse a name that is none, or that something else has."
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+    if not is_name(name):
         raise InputError(f"name must be snake_case, such as 'tilt_up', got {name!r}")
     if keyword.iskeyword(name) or keyword.iskeyword(name.title()):  # a package has a class of this name
         raise InputError(f"{name!r} is a word of Python and cannot name an action; choose another")
