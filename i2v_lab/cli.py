@@ -49,7 +49,12 @@ def one_line(
     text = " ".join(str(error).split()) or "no reason given"
     if isinstance(error, (InputError, OSError)) or type(error).__module__.startswith("i2v_lab."):
         return text
-    return f"{type(error).__name__}: {text} (I2V_LAB_TRACEBACK=1 shows where)"
+    whose = ""
+    if "i2v_lab.pipeline.extension" in sys.modules:  # else there was none
+        from i2v_lab.pipeline.extension import blamed
+
+        whose = f"extension {blamed(error)!r} failed: " if blamed(error) else ""
+    return f"{whose}{type(error).__name__}: {text} (I2V_LAB_TRACEBACK=1 shows where)"
 
 
 def exit_code(
@@ -277,8 +282,9 @@ def sentence(
             decided += ", which is not sure: name it with --action if you meant something else"
     if report["note"]:
         decided += f"; {report['note']}"
+    unsure = "" if report["judged"] in set(Action) else f" ({report['reason']})"
     return (
-        f"asked for {report['prompt']!r}; {decided}; the judge saw {report['judged']}; "
+        f"asked for {report['prompt']!r}; {decided}; the judge saw {report['judged']}{unsure}; "
         f"{report['frames']} frames of {report['width']} x {report['height']} in {report['seconds']:.1f} s: {report['clip']}"
     )
 
@@ -577,9 +583,8 @@ def package(notebook, out, name, version, requires, as_json):
     """Make a pip package of the extensions in NOTEBOOK, or of a taught action (.safetensors).
 
     Its cells that begin with '#| export' become a module. The notebook is run, every extension in it is checked, and a
-    wheel is built, in about a minute (a taught action takes three). What is not in order is refused with the reason,
-    and nothing is left behind. A notebook in a project of extensions is packaged there: its module is written, and a
-    wheel only if all is in order.
+    wheel is built, in a minute or two. What is not in order is refused with the reason, and nothing is left behind. A
+    notebook in a project of extensions is packaged there: its module is written, and a wheel only if all is in order.
     """
     from i2v_lab.packaging.package import package as make
     from i2v_lab.packaging.project import tidy_end
@@ -741,7 +746,10 @@ def _see_device() -> str:
         raise InputError(f"device is {settings.device}, but torch sees no such GPU; set device = auto in settings.ini")
     name = "cpu" if settings.device == "auto" and not gpu else settings.device
     what = torch.cuda.get_device_name() if gpu else "no GPU"
-    return f"{name} ({what}), {settings.threads or torch.get_num_threads()} of {os.cpu_count()} threads"
+    threads, cores = settings.threads or torch.get_num_threads(), os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # not on Windows
+    shared = f"; shared with others (load {load:.0f}): threads = 1 in settings.ini is faster then"
+    return f"{name} ({what}), {threads} of {cores} threads{shared if threads > 1 and load > cores + 0.5 else ''}"
 
 
 def _see_video() -> str:

@@ -12,14 +12,13 @@ import json
 import math
 import pickle
 import time
-from difflib import get_close_matches
 from typing import Any
 
 import yaml
 
 from ..core.errors import InputError
 from .bench import ARGUMENTS, Bench, Skip, Unmet, check, expect, expect_clip, some
-from ..pipeline.extension import STAGES, Extension, is_name
+from ..pipeline.extension import CALLED, Extension, does_nothing, is_name, misspelt
 from ..pipeline.mix import Mix
 from ..pipeline.registry import find_extension
 
@@ -104,34 +103,12 @@ def stages_take_what_is_passed(bench):
 @check("declarations")
 def no_method_is_misspelt(bench):
     "The pipeline calls something of it, and no method is almost called like a stage: that one would never be called."
-    idle = does_nothing(bench.cls)
-    own = {name: value for cls in bench.cls.__mro__[-3::-1] for name, value in vars(cls).items()}
-    for name, value in own.items():
-        if callable(value) and name[0] != "_" and not hasattr(Extension, name):
-            meant = meant_by(name, cutoff=0.6 if idle else 0.85)
-            expect(not meant, f"the method {name!r} is never called; did you mean {meant!r}? rename it")
+    for name, meant in misspelt(bench.cls).items():
+        raise Unmet(f"the method {name!r} is never called; did you mean {meant!r}? rename it")
     expect(
-        not idle,
+        not does_nothing(bench.cls),
         f"{bench.cls.__name__} wraps no stage and has no attach, so it does nothing; write one of {', '.join(CALLED)}",
     )
-
-
-CALLED = (*STAGES, "attach", "detach", "begin", "report")
-
-
-def meant_by(
-    name: str,  # of a method
-    cutoff: float,  # how alike it has to be, 0..1
-) -> str:  # one of `CALLED`; empty: none
-    "What a method was to be called that nobody calls."
-    swapped = [one for one in CALLED if sorted(one) == sorted(name)]  # two letters changed places
-    return next(iter(swapped or get_close_matches(name, CALLED, n=1, cutoff=cutoff)), "")
-
-
-def does_nothing(cls: type[Extension]) -> bool:
-    "Whether nothing of an extension is ever called, and it brings no other one along."
-    replaced = any(getattr(cls, name) is not getattr(Extension, name) for name in (*CALLED, "resident"))
-    return not (replaced or cls.requires or cls.moves_weights)
 
 
 @check("declarations", "constructs")

@@ -25,7 +25,7 @@ from types import MappingProxyType
 from weakref import WeakMethod
 
 from ..core.errors import InputError, closest
-from .extension import Extension
+from .extension import Extension, is_name, misspelt
 
 # %% ../../nbs/pipeline/14_registry.ipynb #39d6118d
 GROUP = "i2v_lab.extensions"
@@ -40,6 +40,10 @@ def register(
     "Make an extension known in this process."
     if not (isinstance(cls, type) and issubclass(cls, Extension) and cls is not Extension):
         raise InputError(f"register takes a subclass of Extension, got {cls!r}")
+    if not is_name(cls.name):
+        raise InputError(f"{cls.__name__}.name must be snake_case, such as 'my_extension', got {cls.name!r}")
+    for method, meant in misspelt(cls).items():
+        warnings.warn(f"{cls.__name__}.{method} is never called; did you mean {meant!r}?", stacklevel=2)
     if any(e.value == f"{cls.__module__}:{cls.__qualname__}" for e in offered().get(cls.name, [])):
         return cls  # a package whose notebook registers what the package offers: it is there already
     holder = _REGISTERED.get(cls.name)

@@ -25,7 +25,7 @@ import cloudpickle
 import numpy as np
 
 from ..core.errors import InputError
-from ..pipeline.extension import Extension
+from ..pipeline.extension import Extension, blamed
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.registry import offered
 from .trial import Made, Trial, make
@@ -120,7 +120,8 @@ def told(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f'{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
+    whose = f"extension {blamed(error)!r} failed: " if blamed(error) else ""
+    return f'{whose}{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
 
 # %% ../../nbs/study/45_maker.ipynb #7c9d7a65
 class MakerDied(Exception):
