@@ -249,7 +249,6 @@ def test_stop_keeps_what_was_learned(pipe, photos):
         (dict(motion=None, clips=[lab.Clip(np.full((8, 64, 64, 3), 90, np.uint8), 8.0, {})]), "no motion"),
         (dict(photos="no/folder"), "no folder"),
         (dict(minutes=0), "above 0"),
-        (dict(minutes=1e-4, texts=8, frames=1), "no step fitted"),
         (dict(moves="sky"), "moves"),
         (dict(colour=3), "colour"),
     ],

@@ -208,7 +208,7 @@ def take_along(files: Iterable[Path], source: Path, target: Path) -> None:
 # %% ../../nbs/packaging/20_package.ipynb #b5c9da2c
 _CLASSES = """
 import importlib, inspect, json, sys
-from i2v_lab.pipeline.extension import Extension
+from i2v_lab.pipeline.extension import Extension, misspelt
 module = importlib.import_module(sys.argv[1])
 def imported(cls):
     return cls.__module__ != module.__name__ and getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
@@ -216,7 +216,7 @@ found = {}
 for name, cls in vars(module).items():
     if inspect.isclass(cls) and issubclass(cls, Extension) and cls.name and not imported(cls):
         found.setdefault(cls, name)
-print("\\n" + json.dumps([(cls.name, name) for cls, name in found.items()]))
+print("\\n" + json.dumps([(cls.name, name, misspelt(cls)) for cls, name in found.items()]))
 """
 _CHECK = """
 import importlib, json, sys
@@ -249,9 +249,11 @@ def extension_classes(project: Path, module: str) -> dict[str, str]:  # class by
     if done.returncode:
         raise InputError(f"what was exported cannot be imported: {last_words(done)}")
     found = {}
-    for name, cls in json.loads(done.stdout.splitlines()[-1]):
+    for name, cls, wrong in json.loads(done.stdout.splitlines()[-1]):
         if name in found:
             raise InputError(f"{found[name]} and {cls} are both called {name!r}; give each class a name of its own")
+        for method, meant in wrong.items():  # said before the long checks, of which it is one
+            raise InputError(f"{cls}.{method} is never called; did you mean {meant!r}? rename it")
         found[name] = cls
     return found
 

@@ -10,6 +10,7 @@ __all__ = ['LONGEST', 'STAGES', 'motion_of_clip', 'loss_svg', 'Teaching', 'in_no
 import html
 import math
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -180,11 +181,14 @@ def in_notebook() -> bool:
 def with_bar(work: Callable[..., Taught], name: str, stop: StopLike | None) -> Taught:
     "Do it here, with a bar; Ctrl-C ends it and keeps what was learned."
     pressed = threading.Event()
-    both = _Either(pressed, stop)
+    both, begun = _Either(pressed, stop), set()
     look = dict(unit="%", bar_format="{desc} {bar} {elapsed} {postfix}", disable=None)  # only on a terminal
     with tqdm(total=100, desc=name, **look) as bar:
 
         def hear(line: dict[str, Any]) -> None:
+            if bar.disable and line["stage"] not in begun and os.environ.get("TQDM_DISABLE") != "1":
+                print(f"{name}: {STAGES[line['stage']]}, {line['seconds']:.0f} s", file=sys.stderr, flush=True)
+            begun.add(line["stage"])
             bar.set_description(f"{name}: {STAGES[line['stage']]}", refresh=False)
             if "loss" in line:
                 bar.set_postfix_str(f"step {line['step']}, loss {line['loss']:.3f}", refresh=False)
@@ -234,7 +238,7 @@ def teach(
     unlike: Sequence[str] = (),  # wordings that it must not be taken for
     heldout: Sequence[str] | None = None,  # wordings kept back for measuring; None: every fourth
     photos: str | os.PathLike | Sequence[str | os.PathLike] | None = None,  # a folder; None: those of the checkout
-    minutes: float = 8.0,  # at most
+    minutes: float = 8.0,  # reading gets half of them at most, training at least half
     steps: int | None = None,  # exactly so many, if the minutes allow; None: by the clock
     seed: int = 0,
     gradient_checkpointing: bool = False,  # less memory, more time, the same result
@@ -263,8 +267,11 @@ def teach(
     choose = dict(heldout=heldout, unlike=unlike, photos=photos, pipe=pipe, lesson=lesson, source=source)
     work = plan_lesson(name, motion, wordings, **choose)
     if in_notebook() if live is None else live:
-        return Teaching(lambda hear, own: work(hear, _Either(own, stop)), name)
-    return with_bar(work, name, stop)
+        taught = Teaching(lambda hear, own: work(hear, _Either(own, stop)), name)
+    else:
+        taught = with_bar(work, name, stop)
+    taught.photos = photos
+    return taught
 
 # %% ../../nbs/views/46_teach.ipynb #41d20935
 def share(hits: Sequence[bool]) -> dict[str, Any]:  # share, n, low, high
@@ -315,7 +322,10 @@ def measure(
     n_eight: int = 48,  # clips of the first eight, each made twice
     n_prompts: int = 320,  # prompts for the first eight, only read: does it act on them?
     wordings: Sequence[str] | None = None,  # held-out ones; None: those that teaching kept back
-    photos: str | os.PathLike | Sequence[str | os.PathLike] | None = None,  # as for `teach`; the held-out ones are used
+    photos: str
+    | os.PathLike
+    | Sequence[str | os.PathLike]
+    | None = None,  # None: those of the lesson; kept back ones only
     pipe: Pipeline | None = None,
     seed: int = 0,
     short: int = 256,  # pixels of the shorter side
@@ -327,6 +337,7 @@ def measure(
     if not words:
         raise InputError("no wordings are held out to measure with; give some: wordings=[...]")
     pipe = load_shipped() if pipe is None else pipe
+    photos = self.photos if photos is None else photos
     pictures = [fitted(load_picture(p), short) for p in photo_files(photos, "heldout")]
     out = validate_judge(self, pictures[: max(1, n // 4)], seed)
     seen, acted, answers = [], [], Counter()
@@ -382,6 +393,8 @@ def false_alarms(self: Taught, pipe: Pipeline, n: int = 320, seed: int = 0) -> d
 @patch
 def with_figures(self: Taught) -> Taught:
     "The same with what `measure` found in its header, as `save` writes it."
+    if not self.figures:
+        raise InputError(f"nothing was measured of {self.name} yet; call its measure() first")
     return self.noting(figures=self.figures)
 
 
