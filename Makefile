@@ -73,6 +73,7 @@ test: setup
 
 LINKS ?=
 docs: setup
+	@echo "building the site, some minutes"
 	@$(BIN)/python docs/build.py $(if $(LINKS),--external)
 	@echo "build/docs/html/index.html"
 
@@ -102,7 +103,9 @@ weights: setup
 	OMP_NUM_THREADS=1 $(BIN)/i2v-lab train --seed $(SEED) --out data/runs/motiondit-$(SEED).safetensors
 
 package: setup
-	$(BIN)/python -m build
+	@echo "building the sdist and the wheel, about two minutes"
+	@$(BIN)/python -m build --quiet
+	@for wheel in dist/*.whl; do echo "$$wheel: in any environment, pip install $$wheel, or '$$wheel[lab]' for the panel"; done
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache tests/browser/artefacts
