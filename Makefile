@@ -56,7 +56,7 @@ demo: setup
 
 WORKERS ?= 2
 # Long, and in no hurry: they take what the browser leaves of the machine, with the lowest priority.
-BESIDE := $(addprefix tests/test_,conformance.py compatibility.py backends.py docs.py)
+BESIDE := $(addprefix tests/test_,conformance.py compatibility.py backends.py docs.py forecast.py)
 # One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes; those in a browser go before
 # those that run beside them. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
 # installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.

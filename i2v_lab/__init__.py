@@ -6,6 +6,10 @@ import lazy_loader
 
 # Before torch comes: it would warn of memory that is older than the step that a memory probe looks at.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# And its threads would spin while they wait for one another, which takes the cores from whoever they wait for on a busy
+# machine: `tests/bench/busy.py` measures it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 
