@@ -47,13 +47,15 @@ def one_line(
         context = getattr(error, "ctx", None)
         return f"{text}; see '{context.command_path} --help'" if context else text
     text = " ".join(str(error).split()) or "no reason given"
-    if isinstance(error, (InputError, OSError)) or type(error).__module__.startswith("i2v_lab."):
+    if isinstance(error, InputError) or type(error).__module__.startswith("i2v_lab."):
         return text
     whose = ""
     if "i2v_lab.pipeline.extension" in sys.modules:  # else there was none
         from i2v_lab.pipeline.extension import blamed
 
         whose = f"extension {blamed(error)!r} failed: " if blamed(error) else ""
+    if isinstance(error, OSError):
+        return whose + text
     return f"{whose}{type(error).__name__}: {text} (I2V_LAB_TRACEBACK=1 shows where)"
 
 

@@ -9,7 +9,6 @@ __all__ = ['FAMILIES', 'ALSO', 'register_family', 'family_of', 'canvas_of', 'mod
 
 # %% ../../nbs/backends/60_loading.ipynb #17cef36a
 import json
-import os
 import re
 import sys
 import warnings
@@ -82,6 +81,7 @@ ALSO = {  # names on the hub, and the short ones that a forecast takes
 def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     "What a folder, or the hub, says about a model."
     from diffusers import DiffusionPipeline
+    from huggingface_hub import constants
 
     folder = Path(model).expanduser()
     if len(model) > 255:
@@ -98,7 +98,7 @@ def model_index(model: str, revision: str | None = None) -> dict[str, Any]:
     except (OSError, ValueError, json.JSONDecodeError) as e:
         told = "" if folder.exists() else "no such folder here, and the Hugging Face hub "
         if told and not reached(e):
-            off = ": HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else ""
+            off = ": HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
             raise InputError(
                 f"no model {model!r}: {told}cannot be reached{off}; give the folder of a checkpoint"
             ) from e
@@ -112,7 +112,8 @@ def reached(e: BaseException | None) -> bool:
     "Whether the hub was there to answer: without a network its library looks among the files that it has, and finds none."
     while e is not None and type(e).__name__ not in ("LocalEntryNotFoundError", "OfflineModeIsEnabled"):
         e = e.__cause__ or e.__context__
-    return e is None
+    inner = e and (e.__cause__ or e.__context__)
+    return e is None or getattr(inner, "response", None) is not None  # it answered: busy, or not to everybody
 
 
 def in_short(e: Exception) -> str:

@@ -347,7 +347,9 @@ class Lesson:
     "Everything that decides what is learned, beside the data."
 
     steps: int | None = None  # None: as many as fit into `minutes`
-    minutes: float = 8.0  # with the reading, which gets half of them: the rest is for training however long it took
+    minutes: float = (
+        8.0  # reading is cut short after half of them (not if `steps` are given); half at least is for training
+    )
     batch: int = 8
     lr: float = 3e-3
     rank: int = RANK
@@ -665,7 +667,7 @@ class Taught:
     def noting(self, **more: Any) -> "Taught":
         "The same with more in its header: figures that were measured."
         tensors, about = unpacked(self.blob)
-        return Taught(packed(tensors, about | more), self.losses, self.measured)
+        return Taught(packed(tensors, about | more), self.losses, self.measured, self.photos)
 
     def __repr__(self) -> str:
         a = self.about
@@ -771,7 +773,8 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
     known = [w for w in [named, *about["wordings"]] if w not in about["heldout"]]
     words = learn_words(pipe.text, known, about["unlike"], count=lesson.texts, seed=lesson.seed, stop=stop)
     heard = lambda n: tell("photos", done=n / lesson.frames)
-    late = lambda: lesson.steps is None and seconds() > 30 * lesson.minutes
+    hurried = lesson.steps is None and lesson.moves == "camera"  # else the steps, or a subject, are to be found
+    late = lambda: hurried and seconds() > 30 * lesson.minutes
     frames = read_frames(pipe, files, lesson.frames, seed=lesson.seed, stop=stop, heard=heard, enough=late)
     if lesson.moves == "subject":
         frames = with_somebody(pipe, frames)
@@ -785,8 +788,9 @@ def _taught(pipe, motion, files, lesson, about, listener, stop) -> Taught:
         tell("motion", done=share, step=len(losses), loss=losses[-1][1])
     not_stopped(None if losses else stop)
     if len(losses) < (lesson.steps or FEW_STEPS) and not (stop and stop.is_set()):
+        of = f" of {lesson.steps}" if lesson.steps else ""
         warnings.warn(
-            f"{about['name']} was learned in {len(losses)} steps on {len(frames)} crops: too little to go by; give more minutes",
+            f"{about['name']} was learned in {len(losses)}{of} steps on {len(frames)} crops: too little to go by; give more minutes",
             stacklevel=2,
         )
     rng, t = np.random.default_rng([lesson.seed, 4]), np.linspace(0, 1, 16)

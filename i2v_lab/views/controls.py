@@ -36,7 +36,7 @@ def photo_choices(
 ) -> list[tuple[str, str]]:  # (name to show, path)
     "The photos to choose from: those of the settings' folder, else the pictures of the working directory."
     for folder in (Path(load_settings().photos), Path()):
-        if files := [p for p in folder.glob("*") if p.suffix.lower() in PICTURES and p.is_file()]:
+        if files := [p for p in folder.glob("*") if p.suffix.lower() in PICTURES and p.is_file() and p.name[0] != "."]:
             break
     files = sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)[:newest]
     short = lambda stem: stem.partition("__")[2].removeprefix("erase_").removeprefix("explore_").replace("_", " ")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROWS', 'WAITING', 'MOST', 'OLD', 'Wanted', 'as_text', 'wanted_of', 'memory_of', 'hushed', 'forecast_of', 'quiet_line',
-           'bar_of', 'without_bars', 'told', 'Reason', 'close_all', 'Needs']
+           'bar_of', 'without_bars', 'told', 'Reason', 'close_all', 'a_clip_is_made', 'Needs']
 
 # %% ../../nbs/views/26_needs.ipynb #8dcc4025
 import atexit
@@ -198,8 +198,15 @@ _OPEN: WeakSet["Needs"] = WeakSet()
 @atexit.register
 def close_all() -> None:
     "A thread inside torch must not outlive Python."
-    for needs in list(_OPEN):
-        needs.close()
+    for needs in (still := list(_OPEN)):
+        needs.over.set()
+    for needs in still[:1]:
+        needs.make_room(5)
+
+
+def a_clip_is_made() -> bool:
+    "Whether any panel makes one: no forecast is made beside it, whoever asked."
+    return any(needs.busy() for needs in list(_OPEN))
 
 
 class Needs:
@@ -215,6 +222,7 @@ class Needs:
         self.widget = w.HTML(WAITING).add_class("i2v-needs")
         self.wanted: Wanted | None = None
         self.over = threading.Event()  # set: nobody waits any more for what is in the making
+        self.failed: dict[Wanted, str] = {}  # HTML: why there is no forecast; another panel may have better luck
         self.lock = threading.Lock()  # of the question
         _OPEN.add(self)
 
@@ -235,7 +243,7 @@ class Needs:
             self.wanted = wanted
             if wanted is None:
                 return self.show(without_bars(why) if why else "")
-            if known := _KNOWN.get((self.make, wanted)):
+            if known := self.known(wanted):
                 return self.show(known)
             self.over = threading.Event()
             self.widget.add_class(OLD)
@@ -247,21 +255,20 @@ def work(self: Needs, wanted: Wanted, over: threading.Event) -> None:
     "Answer one question, in its thread."
     since = time.monotonic()
     while not over.wait(self.seconds / 5):
-        if self.busy():
+        if a_clip_is_made():
             since = time.monotonic()
         if time.monotonic() - since < self.seconds:
             continue
         with _ONE:
+            if over.is_set():
+                return  # while others were forecast
+            if a_clip_is_made():
+                continue
             try:
-                shown = _KNOWN.get((self.make, wanted)) or self.answer(
-                    wanted, Reason(lambda: over.is_set() or self.busy())
-                )
+                shown = self.known(wanted) or self.answer(wanted, Reason(lambda: over.is_set() or a_clip_is_made()))
             except Stopped:
                 since = time.monotonic()
                 continue
-            if len(_KNOWN) >= MOST:
-                _KNOWN.clear()
-            _KNOWN[self.make, wanted] = shown
         with self.lock:
             if not over.is_set():
                 self.show(shown)
@@ -270,14 +277,24 @@ def work(self: Needs, wanted: Wanted, over: threading.Event) -> None:
 
 @patch
 def answer(self: Needs, wanted: Wanted, stop: StopLike) -> str:  # HTML
-    "A forecast, or why there is none."
+    "A forecast, or why there is none; both are remembered."
     try:
-        return told(self.make(wanted, stop), memory_of(wanted.device), not wanted.device.startswith("cuda"))
+        shown = told(self.make(wanted, stop), memory_of(wanted.device), not wanted.device.startswith("cuda"))
     except Stopped:
         raise
     except Exception as e:  # a thread's exception would vanish
         why = str(e) if isinstance(e, InputError) else f"{type(e).__name__}: {e}"
-        return quiet_line(f"no forecast: {' '.join(why.split())[:200].removeprefix('no forecast: ')}")
+        shown = quiet_line(f"no forecast: {' '.join(why.split())[:200].removeprefix('no forecast: ')}")
+        return self.failed.setdefault(wanted, shown)
+    if len(_KNOWN) >= MOST:
+        _KNOWN.clear()
+    return _KNOWN.setdefault((self.make, wanted), shown)
+
+
+@patch
+def known(self: Needs, wanted: Wanted) -> str | None:  # HTML
+    "What was answered before."
+    return _KNOWN.get((self.make, wanted)) or self.failed.get(wanted)
 
 
 @patch

@@ -238,7 +238,7 @@ def teach(
     unlike: Sequence[str] = (),  # wordings that it must not be taken for
     heldout: Sequence[str] | None = None,  # wordings kept back for measuring; None: every fourth
     photos: str | os.PathLike | Sequence[str | os.PathLike] | None = None,  # a folder; None: those of the checkout
-    minutes: float = 8.0,  # reading gets half of them at most, training at least half
+    minutes: float = 8.0,  # half at least for training; reading is cut short after half, unless `steps` are given
     steps: int | None = None,  # exactly so many, if the minutes allow; None: by the clock
     seed: int = 0,
     gradient_checkpointing: bool = False,  # less memory, more time, the same result
@@ -249,6 +249,7 @@ def teach(
     **more: Any,  # other fields of `Lesson`: batch, lr, rank, frames, texts
 ) -> Taught:
     "Teach the shipped model a ninth action."
+    photos = photos if photos is None or isinstance(photos, (str, os.PathLike)) else list(photos)
     if (motion is None) == (clips is None):
         raise InputError("give either motion, a function, or clips, that show it")
     if clips is not None:
