@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import PathDistribution
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -206,11 +207,10 @@ def test_what_the_project_says_otherwise_is_refused(project, old, new, says):
 
 
 def test_a_taught_action_is_packaged_again_while_it_is_installed(root, tmp_path, monkeypatch):
-    entry = SimpleNamespace(
-        name="tilt_up",
-        value="i2v_lab_tilt_up.tilt_up:TiltUp",
-        dist=SimpleNamespace(name="i2v-lab-tilt-up", version="1"),
-    )
+    about = tmp_path / "i2v_lab_tilt_up-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: i2v-lab-tilt-up\nVersion: 1\n")
+    entry = SimpleNamespace(name="tilt_up", value="i2v_lab_tilt_up.tilt_up:TiltUp", dist=PathDistribution(about))
     monkeypatch.setattr(packaging, "offered", lambda: {"tilt_up": [entry]})
     monkeypatch.setattr("i2v_lab.pipeline.registry.offered", lambda: {"tilt_up": [entry]})
     shutil.copyfile(root / "data" / "taught" / "tilt_up.safetensors", tmp_path / "a copy (2).safetensors")
