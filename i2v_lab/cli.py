@@ -53,7 +53,7 @@ def one_line(
     if "i2v_lab.pipeline.extension" in sys.modules:  # else there was none
         from i2v_lab.pipeline.extension import blamed
 
-        whose = f"extension {blamed(error)!r} failed: " if blamed(error) else ""
+        whose = blamed(error)
     if isinstance(error, OSError):
         return whose + text
     return f"{whose}{type(error).__name__}: {text} (I2V_LAB_TRACEBACK=1 shows where)"

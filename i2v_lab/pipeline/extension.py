@@ -159,8 +159,8 @@ def misspelt(cls: type[Extension]) -> dict[str, str]:  # one of `CALLED`, by the
     return found
 
 # %% ../../nbs/pipeline/12_extension.ipynb #04051598
-def blamed(error: BaseException) -> str:  # its name; empty: nobody in particular
-    "The extension that an error came out of."
+def blamed(error: BaseException) -> str:  # the beginning of a sentence; empty: nobody in particular
+    "Say which extension an error came out of."
     name = stage = ""
     for frame, _ in walk_tb(error.__traceback__):
         owner, called = frame.f_locals.get("self"), frame.f_code.co_name
@@ -168,7 +168,7 @@ def blamed(error: BaseException) -> str:  # its name; empty: nobody in particula
             name, stage = owner.name, called
         elif called == stage and stage in STAGES:  # the one that it wraps
             name = ""
-    return name
+    return f"extension {name!r} failed: " if name else ""
 
 # %% ../../nbs/pipeline/12_extension.ipynb #2a2003e9
 def options_of(cls: type[Extension]) -> list[dict[str, Any]]:  # name, default, allowed, description

@@ -96,11 +96,8 @@ def _tell(name: str) -> None:
 
 # %% ../../nbs/pipeline/14_registry.ipynb #58558121
 _Written = tuple[tuple[str, int], ...]  # (path, when it was written in ns)
-_SEEN: tuple[_Written, float, _Written] = (
-    (),
-    0.0,
-    (),
-)  # the folders on the path, when their packages were looked at, these
+# The folders on the path, when their packages were looked at, and these.
+_SEEN: tuple[_Written, float, _Written] = (), 0.0, ()
 
 
 def written() -> _Written:  # of the files that say what packages offer

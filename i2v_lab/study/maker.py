@@ -120,8 +120,7 @@ def told(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
-    whose = f"extension {blamed(error)!r} failed: " if blamed(error) else ""
-    return f'{whose}{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
+    return f'{blamed(error)}{type(error).__name__}: {error} (File "{place.filename}", line {place.lineno}, in {place.name})'
 
 # %% ../../nbs/study/45_maker.ipynb #7c9d7a65
 class MakerDied(Exception):

@@ -552,8 +552,7 @@ def make(self: Lab, now: Running) -> str:  # the status
         self.note.value = (
             f"<details><summary>where it happened</summary><pre>{html.escape(format_exc())}</pre></details>"
         )
-        whose = f"extension {blamed(e)!r} failed: " if blamed(e) else ""
-        return f"error: {whose}{type(e).__name__}: {e}"
+        return f"error: {blamed(e)}{type(e).__name__}: {e}"
 
 
 @contextmanager

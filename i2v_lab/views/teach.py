@@ -323,10 +323,7 @@ def measure(
     n_eight: int = 48,  # clips of the first eight, each made twice
     n_prompts: int = 320,  # prompts for the first eight, only read: does it act on them?
     wordings: Sequence[str] | None = None,  # held-out ones; None: those that teaching kept back
-    photos: str
-    | os.PathLike
-    | Sequence[str | os.PathLike]
-    | None = None,  # None: those of the lesson; kept back ones only
+    photos: str | os.PathLike | Sequence[str | os.PathLike] | None = None,  # None: the lesson's; held-out ones are used
     pipe: Pipeline | None = None,
     seed: int = 0,
     short: int = 256,  # pixels of the shorter side

@@ -30,7 +30,7 @@ class Seen:
         self.page = page
         self.wall = page.get_by_role("group", name="Wall", exact=True)
         self.effects = page.get_by_role("group", name="Effects", exact=True)
-        expect(self.wall.locator(".i2v-wall-cell").first).to_be_visible(timeout=60_000)  # processes start before
+        expect(self.wall.locator(".i2v-wall-cell").first).to_be_visible(timeout=20_000)
         self.wall.locator(".i2v-wall-cell").first.scroll_into_view_if_needed()  # clips off the screen are not fetched
         expect(self.wall.get_by_label("Frame of all clips", exact=True)).to_be_enabled(timeout=20_000)
 
