@@ -3503,9 +3503,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'i2v_lab.views.shell.Shell.copy': ('views/shell.html#shell.copy', 'i2v_lab/views/shell.py'),
                                      'i2v_lab.views.shell.Shell.download': ('views/shell.html#shell.download', 'i2v_lab/views/shell.py'),
                                      'i2v_lab.views.shell.Shell.guard': ('views/shell.html#shell.guard', 'i2v_lab/views/shell.py'),
-                                     'i2v_lab.views.shell.Shell.on_key': ('views/shell.html#shell.on_key', 'i2v_lab/views/shell.py'),
-                                     'i2v_lab.views.shell.heard_after_reload': ( 'views/shell.html#heard_after_reload',
-                                                                                 'i2v_lab/views/shell.py')},
+                                     'i2v_lab.views.shell.Shell.on_key': ('views/shell.html#shell.on_key', 'i2v_lab/views/shell.py')},
             'i2v_lab.views.static_files': { 'i2v_lab.views.static_files.css': ( 'views/static_files.html#css',
                                                                                 'i2v_lab/views/static_files.py'),
                                             'i2v_lab.views.static_files.esm': ( 'views/static_files.html#esm',
@@ -3682,4 +3680,11 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'i2v_lab.views.view.View.answer': ('views/view.html#view.answer', 'i2v_lab/views/view.py'),
                                     'i2v_lab.views.view.View.clear': ('views/view.html#view.clear', 'i2v_lab/views/view.py'),
                                     'i2v_lab.views.view.View.heard': ('views/view.html#view.heard', 'i2v_lab/views/view.py'),
-                                    'i2v_lab.views.view.View.turn_to': ('views/view.html#view.turn_to', 'i2v_lab/views/view.py')}}}
+                                    'i2v_lab.views.view.View.turn_to': ('views/view.html#view.turn_to', 'i2v_lab/views/view.py')},
+            'i2v_lab.views.widget': { 'i2v_lab.views.widget.LabWidget': ('views/widget.html#labwidget', 'i2v_lab/views/widget.py'),
+                                      'i2v_lab.views.widget.LabWidget.__init__': ( 'views/widget.html#labwidget.__init__',
+                                                                                   'i2v_lab/views/widget.py'),
+                                      'i2v_lab.views.widget.LabWidget._say_again': ( 'views/widget.html#labwidget._say_again',
+                                                                                     'i2v_lab/views/widget.py'),
+                                      'i2v_lab.views.widget.heard_after_reload': ( 'views/widget.html#heard_after_reload',
+                                                                                   'i2v_lab/views/widget.py')}}}

@@ -11,7 +11,6 @@ from os import PathLike
 from threading import get_ident
 from typing import Any
 
-import anywidget
 import cv2
 import numpy as np
 import traitlets as t
@@ -21,8 +20,8 @@ from ..core.actions import Action
 from ..core.errors import InputError
 from ..core.picture import load_picture
 from ..core.plan import Area, Plan, in_short, plan_of
-from .shell import heard_after_reload
 from .static_files import css, esm, jpegs, static_picture
+from .widget import LabWidget
 
 # %% ../../nbs/views/22_draw.ipynb #e895d298
 def clear_elsewhere(inside: np.ndarray) -> bytes:  # bool `[H,W]` to PNG
@@ -39,7 +38,7 @@ def masks_in(drawn: Mapping[str, Any]) -> set[str]:  # paths; `drawn` need not b
     return {area["mask"] for area in areas if isinstance(area.get("mask"), str)}
 
 # %% ../../nbs/views/22_draw.ipynb #7b29150f
-class DrawPlan(anywidget.AnyWidget):
+class DrawPlan(LabWidget):
     "A picture to draw on."
 
     _esm = esm("common", "draw", "paths", "drawing_parts", "drawing")
@@ -60,7 +59,6 @@ class DrawPlan(anywidget.AnyWidget):
         plan: Plan | Mapping[str, Any] | None = None,  # to begin with
     ):
         super().__init__()
-        heard_after_reload()
         self.image: np.ndarray | None = None  # uint8 `[H,W,3]`
         self._page: int | None = None  # the thread in which the page's words are taken in
         self.observe(lambda _: self._check(), "drawn")
@@ -151,7 +149,7 @@ def drawn_on(image: np.ndarray, plan: Plan) -> np.ndarray:  # uint8 `[H,W,3]`
 @patch
 def _repr_mimebundle_(self: DrawPlan, **kwargs):
     "The widget, and a still for where there is none."
-    bundle = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)
+    bundle = LabWidget._repr_mimebundle_(self, **kwargs)
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     plan = Plan() if self.problem else self.plan
     shown = None if self.image is None else drawn_on(self.image, plan)

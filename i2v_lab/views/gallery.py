@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import anywidget
 import traitlets as t
 from fastcore.basics import patch
 from PIL import Image, ImageOps
@@ -20,6 +19,7 @@ from PIL import Image, ImageOps
 from ..core.errors import InputError
 from ..core.picture import MAX_BYTES
 from .static_files import css, esm
+from .widget import LabWidget
 
 # %% ../../nbs/views/14_gallery.ipynb #994bfb9d
 def thumbnail_of(
@@ -69,7 +69,7 @@ def item_of(
     return dict(name=str(name), key=str(key), thumb=thumb)
 
 
-class Gallery(anywidget.AnyWidget):
+class Gallery(LabWidget):
     "Pictures to choose from."
 
     _esm = esm("common", "gallery")

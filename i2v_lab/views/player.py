@@ -8,7 +8,6 @@ __all__ = ['lane_of', 'Player', 'show_lanes', 'rate_of', 'still_of']
 # %% ../../nbs/views/12_player.ipynb #47d36c3d
 from typing import Any
 
-import anywidget
 import cv2
 import numpy as np
 import traitlets as t
@@ -17,6 +16,7 @@ from fastcore.basics import patch
 from ..core.clip import Clip
 from ..core.errors import InputError
 from .static_files import css, esm, jpegs, static_picture
+from .widget import LabWidget
 
 # %% ../../nbs/views/12_player.ipynb #b0ab2d7b
 def lane_of(
@@ -34,7 +34,7 @@ def lane_of(
     return dict(name=name, frames=files, width=frames.shape[2], height=frames.shape[1])
 
 # %% ../../nbs/views/12_player.ipynb #68c8043f
-class Player(anywidget.AnyWidget):
+class Player(LabWidget):
     "Clips that play in step, in a notebook."
 
     _esm = esm("common", "paths", "player")
@@ -130,6 +130,6 @@ def still_of(player: Player) -> bytes:  # PNG
 @patch
 def _repr_mimebundle_(self: Player, **kwargs):
     "The widget, and a still for where there is none."
-    bundle = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)
+    bundle = LabWidget._repr_mimebundle_(self, **kwargs)
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**data, "image/png": still_of(self)}, metadata

@@ -104,7 +104,7 @@ def as_script(
     *texts: str,  # see `esm`
 ) -> str:
     "A view's module as a plain script."
-    text, last = esm(*texts), "export default { render };"
+    text, last = esm(*texts), "export default { initialize, render };"
     if text.count(last) != 1 or text.rstrip()[-len(last) :] != last:
         raise InputError(f"the module {texts[-1]!r} must end with {last!r}, once")
     return f"const {name} = (() => {{\n{text.rstrip()[: -len(last)]}return {{ render }};\n}})();\n"

@@ -30,7 +30,7 @@ def static_text(
 
 # %% ../../nbs/views/10_static_files.ipynb #d7ba0585
 def esm(
-    *names: str,  # without the ending; the last one has the `export default { render }`
+    *names: str,  # without the ending; the last one has the `export default { initialize, render }`
 ) -> str:
     "Modules joined to one, for `_esm`."
     return "\n".join(static_text(f"{name}.mjs") for name in names)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets as w
 import numpy as np
 import traitlets as t
@@ -41,6 +40,7 @@ from .report import report as write_report
 from .shell import Shell
 from .static_files import css, esm, jpegs
 from .study_wall import EffectsView, Wall, named_mix
+from .widget import LabWidget
 
 # %% ../../nbs/views/44_study_panel.ipynb #bc127cf9
 _all_ = ["Study"]  # with `view` and `report`
@@ -264,7 +264,7 @@ def clip_count(
     return pictures * prompts * (seeds * (mixes + len(fewer) * baselines) + 3 * baselines)
 
 # %% ../../nbs/views/44_study_panel.ipynb #3e9e949f
-class Choice(anywidget.AnyWidget):
+class Choice(LabWidget):
     "Pictures of which several are chosen."
 
     _esm = esm("common", "choice")

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-import anywidget
 import cv2
 import numpy as np
 import traitlets as t
@@ -31,6 +30,7 @@ from ..study.metrics import COSTS, METRICS
 from ..study.study import Study
 from ..study.trial import BASELINE
 from .static_files import css, esm
+from .widget import LabWidget
 
 # %% ../../nbs/views/40_study_wall.ipynb #24ca9783
 def shown_name(
@@ -212,7 +212,7 @@ class Films:
         return self.kept[key]
 
 # %% ../../nbs/views/40_study_wall.ipynb #44a559b7
-class Wall(anywidget.AnyWidget):
+class Wall(LabWidget):
     "All clips of a study, in step."
 
     _esm = esm("common", "draw", "study", "wall")
@@ -307,7 +307,7 @@ def still(
 @patch
 def _repr_mimebundle_(self: Wall, **kwargs):
     "The widget, and a still for where there is none."
-    bundle = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)
+    bundle = LabWidget._repr_mimebundle_(self, **kwargs)
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**data, "image/png": self.still()}, metadata
 
@@ -368,7 +368,7 @@ def effects_data(
     return out | dict(effects=facts, sentences=found.sentences(), confidence=found.confidence)
 
 # %% ../../nbs/views/40_study_wall.ipynb #16ebfbb1
-class EffectsView(anywidget.AnyWidget):
+class EffectsView(LabWidget):
     "Effects as intervals, in words, and cost against quality."
 
     _esm = esm("common", "draw", "study", "effects")

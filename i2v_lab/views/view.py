@@ -8,14 +8,13 @@ __all__ = ['View']
 # %% ../../nbs/views/17_view.ipynb #865a8f33
 from typing import Any
 
-import anywidget
 import traitlets as t
 
 from ..core.errors import InputError
-from .shell import heard_after_reload
+from .widget import LabWidget
 
 # %% ../../nbs/views/17_view.ipynb #3e902217
-class View(anywidget.AnyWidget):
+class View(LabWidget):
     "What one probe saw, drawn in the browser."
 
     data = t.Dict(help="what is drawn: numbers, texts, lists, bytes").tag(sync=True)
@@ -23,7 +22,6 @@ class View(anywidget.AnyWidget):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        heard_after_reload()
         self.reading, self.run_number = None, 0
         self.on_msg(lambda _, message, buffers: self.heard(message))
 

@@ -266,6 +266,26 @@ def test_a_connection_that_is_lost_is_said(panel):
     panel.make_clip()
 
 
+HURRY = """() => { const patient = AbortSignal.timeout;
+    window.calm = () => { AbortSignal.timeout = patient };
+    AbortSignal.timeout = (ms) => patient.call(AbortSignal, ms === 2000 ? 0 : ms) }"""
+
+
+def test_on_a_slow_page(panel):
+    """anywidget gives the module of a widget two seconds; here it has none, and still shows what Python says later."""
+    notebook = panel.notebook
+    notebook.page.evaluate(HURRY)
+    notebook.run("panel = lab.Lab(pipe.use())\npanel")
+    notebook.page.evaluate("window.calm()")
+    given_up = [words for words in notebook.ears.heard if "Failed to initialize model" in words]
+    assert given_up
+    panel = Panel(notebook)
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+    assert panel.player_at("Home") != panel.player_at("End")
+    notebook.ears.heard[:] = [words for words in notebook.ears.heard if words not in given_up]
+
+
 def test_copied_code_is_said_on_the_button(panel):
     panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel.button("Copy code").click()

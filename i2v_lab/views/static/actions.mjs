@@ -60,4 +60,4 @@ function render({ model, el }) {
   return stop;
 }
 
-export default { render };
+export default { initialize, render };

@@ -353,4 +353,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

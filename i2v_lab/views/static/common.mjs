@@ -72,6 +72,18 @@ function listen(model, handlers) {
   return () => Object.entries(handlers).forEach(([name, handler]) => model.off(name, handler));
 }
 
+// anywidget gives this module two seconds to load. On a page that is busier it gives up, for good: what Python says
+// later is dropped. Then the model hears by itself, and Python is asked to say all again.
+function initialize({ model }) {
+  const whole = model.set({}); // Backbone returns the model itself, of which anywidget shows a few methods
+  if (!whole?.comm || !whole._handle_comm_msg) return; // a page without a kernel
+  whole._handle_comm_msg({ content: { data: { method: "none" } } }).catch(() => {
+    const heard = Object.getPrototypeOf(Object.getPrototypeOf(whole))._handle_comm_msg; // what anywidget makes wait
+    whole.comm.on_msg((message) => heard.call(whole, message));
+    model.send({ do: "say again" });
+  });
+}
+
 function setTrait(model, name, value) {
   if (model.get(name) === value) return;
   model.set(name, value);

@@ -658,4 +658,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

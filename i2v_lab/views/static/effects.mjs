@@ -157,4 +157,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

@@ -203,4 +203,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

@@ -329,4 +329,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

@@ -426,4 +426,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };
