@@ -55,10 +55,10 @@ demo: setup
 	@$(BIN)/i2v-lab demo
 
 WORKERS ?= 2
-# Long, and in no hurry: they take what the browser leaves of the machine, with the lowest priority.
+# Long, and in no hurry: they take what all others leave of the machine, with the lowest priority.
 BESIDE := $(addprefix tests/test_,conformance.py compatibility.py backends.py docs.py forecast.py)
-# One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes; those in a browser go before
-# those that run beside them. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
+# One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes. All are run, also when some
+# fail. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
 # installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
@@ -66,10 +66,10 @@ test: setup
 	@[ "$$I2V_LAB_NO_BROWSER" = 1 ] && [ -z "$$CI" ] || $(BIN)/python tests/tools/browser.py
 	@$(BIN)/nbdev-test
 	@mkdir -p build; nice -n 19 $(BIN)/python -m pytest $(BESIDE) >build/beside.txt 2>&1 & beside=$$!; \
-	  trap 'kill $$beside 2>/dev/null' INT TERM; \
-	  $(BIN)/python -m pytest tests/browser; browser=$$?; \
-	  wait $$beside; others=$$?; cat build/beside.txt; exit $$((browser || others))
-	@$(BIN)/python -m pytest --ignore=tests/browser $(addprefix --ignore=,$(BESIDE)) -n $(WORKERS) --dist loadfile
+	  trap 'kill $$beside 2>/dev/null; exit 130' INT TERM; failed=0; \
+	  $(BIN)/python -m pytest tests/browser || failed=1; \
+	  $(BIN)/python -m pytest --ignore=tests/browser $(addprefix --ignore=,$(BESIDE)) -n $(WORKERS) --dist loadfile || failed=1; \
+	  wait $$beside || failed=1; cat build/beside.txt; exit $$failed
 
 LINKS ?=
 docs: setup
