@@ -49,6 +49,7 @@ from .needs import Needs, wanted_of
 from .player import Player, show_lanes
 from .shell import Shell
 from .static_files import jpegs, static_picture
+from .widget import close_all, close_older
 
 # %% ../../nbs/views/30_panel.ipynb #20cafc83
 @dataclass
@@ -434,8 +435,27 @@ def still(self: Lab) -> bytes:  # PNG
     return static_picture(picture, "The lab's panel: run this cell to use it", lines)
 
 
+@patch(as_prop=True)
+def busy(self: Lab) -> bool:
+    "Whether a clip is being made in it, or an extension checked."
+    return self.job.busy
+
+
+@patch
+def close(self: Lab) -> None:
+    "Take the panel off the page, stop its run, and let go of the model and the clips."
+    self.job.stop.set()
+    self.needs.ask(None)
+    close_all(self.widget)
+    if not self.busy:  # else its thread lets go of them
+        self.pipe = self.clip = self.trace = self.last = None
+
+
 @patch
 def _repr_mimebundle_(self: Lab, **kwargs) -> dict[str, Any]:
+    if self.widget.comm is None:
+        return {"text/plain": "this panel was closed; a new one: lab.Lab()"}
+    close_older(self)
     bundle = self.widget._repr_mimebundle_(**kwargs)
     data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
     data = {**data, "image/png": base64.b64encode(self.still()).decode()}

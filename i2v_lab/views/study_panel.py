@@ -40,7 +40,7 @@ from .report import report as write_report
 from .shell import Shell
 from .static_files import css, esm, jpegs
 from .study_wall import EffectsView, Wall, named_mix
-from .widget import LabWidget
+from .widget import LabWidget, close_all, close_older
 
 # %% ../../nbs/views/44_study_panel.ipynb #bc127cf9
 _all_ = ["Study"]  # with `view` and `report`
@@ -202,7 +202,10 @@ class StudyView(w.VBox):
         if effects:
             self.effects.show(study)
 
+    busy = property(lambda self: self.inside.job.busy, doc="Whether a clip is made again.")
+
     def _repr_mimebundle_(self, **kwargs):
+        close_older(self)
         bundle = super()._repr_mimebundle_(**kwargs)
         data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
         data = {**data, "image/png": self.wall.still()}
@@ -504,5 +507,23 @@ def finish(self: StudyPanel, study: Study, status: str) -> None:
 
 
 @patch
+def close(self: StudyPanel) -> None:
+    "Take the panel off the page, stop its study after the clips that are being made, and let go of the model."
+    self.job.stop.set()
+    close_all(self.widget)
+    if not self.busy:
+        self.pipe = self.study = None
+
+
+@patch(as_prop=True)
+def busy(self: StudyPanel) -> bool:
+    "Whether a study is being made in it, or a clip made again."
+    return self.job.busy or self.view.busy
+
+
+@patch
 def _repr_mimebundle_(self: StudyPanel, **kwargs) -> Any:
+    if self.widget.comm is None:
+        return {"text/plain": "this panel was closed; a new one: lab.StudyPanel()"}
+    close_older(self)
     return self.widget._repr_mimebundle_(**kwargs)

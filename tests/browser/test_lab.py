@@ -360,6 +360,28 @@ def test_restart_and_run_all(open_notebook, capsys):
 PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\npanel"
 
 
+AGAIN = """
+import gc, weakref
+import i2v_lab as lab
+pipe = lab.load_pipeline(threads=1)
+models = globals().get("models", []) + [weakref.ref(pipe)]
+lab.Lab(pipe)
+"""
+
+
+def test_a_cell_that_is_run_again_leaves_no_model_behind(open_notebook):
+    """The panel of before is closed with its model; one that another cell shows stays."""
+    notebook = open_notebook("again", [AGAIN])
+    for _ in range(3):
+        notebook.run_all()
+    notebook.run("other = lab.Lab(pipe)\nother")
+    notebook.run("gc.collect()\nprint([model() is pipe for model in models if model() is not None], len(models))")
+    assert notebook.text_of(-1).strip() == "[True] 3"
+    panel = Panel(notebook)
+    panel.ask_for("zoom in", **FEW)
+    panel.make_clip()
+
+
 def test_after_a_reload_all_is_as_before(open_notebook):
     """Loading the page again gives JupyterLab another connection; the clip is there, and Generate makes the next one."""
     notebook = open_notebook("reload", [PANEL])
