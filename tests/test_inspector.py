@@ -103,7 +103,7 @@ def test_what_is_sent_is_plain(watched, name):
 def test_a_view_is_one_module_whose_classes_have_a_style(name):
     view = VIEWS[name]()
     text, sheet = view._esm, view._css
-    assert len(re.findall(r"^export default \{ render \};$", text, re.M)) == 1
+    assert len(re.findall(r"^export default \{ initialize, render \};$", text, re.M)) == 1
     assert not re.search(r"^\s*import\b|https?://(?!www\.w3\.org)", text, re.M)
     drawn = "".join(static_files.static_text(f"{module}.mjs") for module in MODULES[name])
     names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.M)
