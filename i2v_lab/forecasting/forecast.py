@@ -225,12 +225,13 @@ def lent(
 ) -> Iterator[tuple[Pipeline, FakeTensorMode]]:
     "A `shadow` for one forecast; the next one gets it again, unless the model is described by files, which may change."
     key = model, size, dtype
-    if (held := _IDLE.pop(key, None)) is None:
+    lasting = not revision and (model == "motiondit" or ALSO.get(model, model) in FULL)
+    if (held := _IDLE.pop(key, None) if lasting else None) is None:
         mode = FakeTensorMode(allow_non_fake_inputs=True)
         with torch.random.fork_rng(devices=[]):  # making networks draws from the process' random numbers
             held = shadow(model, size, dtype, mode, revision), mode
     yield held
-    if revision is None and (model == "motiondit" or ALSO.get(model, model) in FULL):
+    if lasting:
         _IDLE[key] = held
         for old in list(_IDLE)[:-3]:
             _IDLE.pop(old, None)

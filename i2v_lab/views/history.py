@@ -123,8 +123,8 @@ class History:
         self.picked: dict[str, int | None] = dict(A=None, B=None)  # numbers of runs
         self.rows: dict[int, w.HBox] = {}
         self.toggles: dict[tuple[int, str], w.ToggleButton] = {}
-        self.list = w.VBox([w.HTML("no runs yet").add_class("i2v-hint")])
-        self.list.layout = w.Layout(max_height="320px", overflow="auto", display="block")
+        self.none = w.HTML("no runs yet").add_class("i2v-hint")
+        self.list = w.VBox([self.none], layout=w.Layout(max_height="320px", overflow="auto", display="block"))
         self.player, self.differ = Player(height=300), w.HTML()
         self.compared = w.VBox([self.player, self.differ], layout=w.Layout(display="none"))
         self.hint = w.HTML("pick <b>A</b> and <b>B</b> to play two runs side by side").add_class("i2v-hint")

@@ -18,6 +18,7 @@ class Job:
         self.stop, self.lock = threading.Event(), threading.Lock()  # the lock is held while there is work
         self.thread: threading.Thread | None = None
         self.what = ""  # a sentence
+        self.after: Callable[[], None] = lambda: None  # when a piece of work is done
 
     @property
     def busy(self) -> bool:
@@ -41,6 +42,7 @@ class Job:
             work()
         finally:
             self.lock.release()
+            self.after()
 
     def start(self, work: Callable[[], None], what: str = "something is being done") -> bool:
         "Claim the job and do the work in a thread."

@@ -40,7 +40,7 @@ from .report import report as write_report
 from .shell import Shell
 from .static_files import css, esm, jpegs
 from .study_wall import EffectsView, Wall, named_mix
-from .widget import LabWidget, close_all, close_older
+from .widget import LabWidget, close_all, on_the_page
 
 # %% ../../nbs/views/44_study_panel.ipynb #bc127cf9
 _all_ = ["Study"]  # with `view` and `report`
@@ -202,10 +202,22 @@ class StudyView(w.VBox):
         if effects:
             self.effects.show(study)
 
-    busy = property(lambda self: self.inside.job.busy, doc="Whether a clip is made again.")
+    def release(self) -> None:
+        "Let go of the study and of the model."
+        self.study = self.wall.films = None
+        self.inside.pipe = self.inside.study = self.inside.trial = self.inside.trace = None
+        for view in self.inside.views:
+            view.reading = None
+
+    def retire(self) -> None:
+        "Close it, when no clip is made again any more."
+        self.inside.job.after = self.retire
+        if not self.inside.job.busy:
+            close_all(self)
+            self.release()
 
     def _repr_mimebundle_(self, **kwargs):
-        close_older(self)
+        on_the_page(self)
         bundle = super()._repr_mimebundle_(**kwargs)
         data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
         data = {**data, "image/png": self.wall.still()}
@@ -287,6 +299,8 @@ class Choice(LabWidget):
 # %% ../../nbs/views/44_study_panel.ipynb #69fb5aa1
 class StudyPanel:
     "Choose pictures, prompts and extensions, and press Run: `StudyPanel()` as the last line of a cell shows it."
+
+    closed = False
 
     def __init__(
         self,
@@ -509,21 +523,30 @@ def finish(self: StudyPanel, study: Study, status: str) -> None:
 @patch
 def close(self: StudyPanel) -> None:
     "Take the panel off the page, stop its study after the clips that are being made, and let go of the model."
-    self.job.stop.set()
-    close_all(self.widget)
-    if not self.busy:
+    self.closed = True
+    jobs = self.job, self.view.inside.job
+    for job in jobs:  # what is being stopped lets go when it is over
+        job.after = self.close
+        job.stop.set()
+    close_all(self)
+    if not any(job.busy for job in jobs):
         self.pipe = self.study = None
+        self.view.release()
 
 
-@patch(as_prop=True)
-def busy(self: StudyPanel) -> bool:
-    "Whether a study is being made in it, or a clip made again."
-    return self.job.busy or self.view.busy
+@patch
+def retire(self: StudyPanel) -> None:
+    "Close it, when its study is made."
+    jobs = self.job, self.view.inside.job
+    for job in jobs:
+        job.after = self.retire
+    if not any(job.busy for job in jobs):
+        self.close()
 
 
 @patch
 def _repr_mimebundle_(self: StudyPanel, **kwargs) -> Any:
-    if self.widget.comm is None:
+    if self.closed:
         return {"text/plain": "this panel was closed; a new one: lab.StudyPanel()"}
-    close_older(self)
+    on_the_page(self)
     return self.widget._repr_mimebundle_(**kwargs)

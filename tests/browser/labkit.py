@@ -170,6 +170,13 @@ APPEND_AND_RUN = f"""source => {{ {CURRENT} window.ran = null;
     window.jupyterapp.commands.execute('notebook:run-cell').then(ok => {{ window.ran = ok !== false }}) }}"""
 
 
+CHANGE_AND_RUN = f"""source => {{ {CURRENT} window.ran = null;
+    const n = nb.content.model.sharedModel.cells.length - 1;
+    nb.content.model.sharedModel.getCell(n).setSource(source);
+    nb.content.activeCellIndex = n; nb.content.deselectAll();
+    window.jupyterapp.commands.execute('notebook:run-cell').then(ok => {{ window.ran = ok !== false }}) }}"""
+
+
 class Notebook:
     """A notebook that is open in JupyterLab, with a kernel that waits for work."""
 
@@ -208,6 +215,11 @@ class Notebook:
     def run(self, source: str, seconds: float = 60) -> None:
         """Type a new cell at the end, and run it."""
         self.page.evaluate(APPEND_AND_RUN, source)
+        self.until_ran(seconds)
+
+    def run_again(self, source: str, seconds: float = 60) -> None:
+        """Change the last cell, and run it."""
+        self.page.evaluate(CHANGE_AND_RUN, source)
         self.until_ran(seconds)
 
     def reload(self) -> None:

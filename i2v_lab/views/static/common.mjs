@@ -73,12 +73,15 @@ function listen(model, handlers) {
 }
 
 // anywidget gives this module two seconds to load. On a page that is busier it gives up, for good: what Python says
-// later is dropped. Then the model hears by itself, and Python is asked to say all again.
+// later is dropped. Then the model hears by itself, and Python is asked for the values of now; single messages are not repeated.
 function initialize({ model }) {
+  if (!model.widget_manager) return; // not Jupyter
   const whole = model.set({}); // Backbone returns the model itself, of which anywidget shows a few methods
   if (!whole?.comm || !whole._handle_comm_msg) return; // a page without a kernel
   whole._handle_comm_msg({ content: { data: { method: "none" } } }).catch(() => {
-    const heard = Object.getPrototypeOf(Object.getPrototypeOf(whole))._handle_comm_msg; // what anywidget makes wait
+    let owner = whole;
+    while (!Object.hasOwn(owner, "_handle_comm_msg")) owner = Object.getPrototypeOf(owner);
+    const heard = Object.getPrototypeOf(owner)._handle_comm_msg; // what anywidget makes wait
     whole.comm.on_msg((message) => heard.call(whole, message));
     model.send({ do: "say again" });
   });
