@@ -376,7 +376,9 @@ def test_a_cell_that_is_run_again_leaves_no_model_behind(open_notebook):
         notebook.run_all()
     notebook.run("kept = other = lab.Lab(pipe)\nother")
     notebook.run_again("other = lab.Lab(pipe)\nother")  # the one before is kept by a variable
-    notebook.run("print(kept.closed, other.closed)\ngc.collect()\nprint([model() is pipe for model in models if model() is not None], len(models))")
+    notebook.run(
+        "print(kept.closed, other.closed)\ngc.collect()\nprint([model() is pipe for model in models if model() is not None], len(models))"
+    )
     assert notebook.text_of(-1).strip().splitlines() == ["False False", "[True] 3"]
     panel = Panel(notebook)
     panel.ask_for("zoom in", **FEW)
