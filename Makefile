@@ -58,8 +58,8 @@ WORKERS ?= 2
 # Long, and in no hurry: they take what all others leave of the machine, with the lowest priority.
 BESIDE := $(addprefix tests/test_,conformance.py compatibility.py backends.py docs.py forecast.py)
 # One thread each: the notebooks run side by side, and so do the tests, in WORKERS processes. All tests are run, also when
-# some fail, if the notebooks do not. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked for, and
-# installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
+# some fail, if the notebooks do not. Offline: nothing may be downloaded. The panel is tried in Chromium, which is looked
+# for, and installed where that can be done; I2V_LAB_NO_BROWSER=1 leaves that part out.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
 test: setup

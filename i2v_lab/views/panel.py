@@ -44,7 +44,7 @@ from .controls import Controls, python_call
 from .draw import DrawPlan, overlay_of
 from .history import History, Record
 from .inspector import ActionView, MemoryView, MotionView, PatchView
-from .live import Job, Pump
+from .live import Job, Pump, when_idle
 from .needs import Needs, wanted_of
 from .player import Player, show_lanes
 from .shell import Shell
@@ -441,23 +441,27 @@ def still(self: Lab) -> bytes:  # PNG
 @patch
 def close(self: Lab) -> None:
     "Take the panel off the page, stop its run, and let go of the model and the clips."
-    self.closed, self.job.after = True, self.close  # a run that is being stopped lets go when it is over
+    self.closed = True
     self.job.stop.set()
     self.needs.ask(None)
     close_all(self)
-    if not self.job.busy:
-        self.pipe = self.clip = self.trace = self.last = None
-        self.history.records.clear()
-        for view in (self.patches, self.attention, self.actions, self.memory, self.motion):
-            view.reading = None
+    when_idle([self.job], self.let_go)
+
+
+@patch
+def let_go(self: Lab) -> None:
+    "Hold no model and no clip any more; a run that was stopped has made widgets, too."
+    close_all(self)
+    self.pipe = self.clip = self.trace = self.last = None
+    self.history.records.clear()
+    for view in (self.patches, self.attention, self.actions, self.memory, self.motion):
+        view.reading = None
 
 
 @patch
 def retire(self: Lab) -> None:
     "Close it, when its run is over."
-    self.job.after = self.retire
-    if not self.job.busy:
-        self.close()
+    when_idle([self.job], self.close)
 
 
 @patch

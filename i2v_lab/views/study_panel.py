@@ -34,7 +34,7 @@ from .attention_view import AttentionView
 from .controls import photo_choices
 from .gallery import item_of, thumbnails_of
 from .inspector import ActionView, MemoryView, MotionView, PatchView
-from .live import Job, Pump
+from .live import Job, Pump, when_idle
 from .player import Player, lane_of
 from .report import report as write_report
 from .shell import Shell
@@ -202,8 +202,9 @@ class StudyView(w.VBox):
         if effects:
             self.effects.show(study)
 
-    def release(self) -> None:
-        "Let go of the study and of the model."
+    def let_go(self) -> None:
+        "Take it off the page; hold no study and no model any more."
+        close_all(self)
         self.study = self.wall.films = None
         self.inside.pipe = self.inside.study = self.inside.trial = self.inside.trace = None
         for view in self.inside.views:
@@ -211,10 +212,7 @@ class StudyView(w.VBox):
 
     def retire(self) -> None:
         "Close it, when no clip is made again any more."
-        self.inside.job.after = self.retire
-        if not self.inside.job.busy:
-            close_all(self)
-            self.release()
+        when_idle([self.inside.job], self.let_go)
 
     def _repr_mimebundle_(self, **kwargs):
         on_the_page(self)
@@ -523,25 +521,25 @@ def finish(self: StudyPanel, study: Study, status: str) -> None:
 @patch
 def close(self: StudyPanel) -> None:
     "Take the panel off the page, stop its study after the clips that are being made, and let go of the model."
-    self.closed = True
-    jobs = self.job, self.view.inside.job
-    for job in jobs:  # what is being stopped lets go when it is over
-        job.after = self.close
+    self.closed, jobs = True, [self.job, self.view.inside.job]
+    for job in jobs:
         job.stop.set()
     close_all(self)
-    if not any(job.busy for job in jobs):
-        self.pipe = self.study = None
-        self.view.release()
+    when_idle(jobs, self.let_go)
+
+
+@patch
+def let_go(self: StudyPanel) -> None:
+    "Hold no study and no model any more."
+    close_all(self)
+    self.pipe = self.study = None
+    self.view.let_go()
 
 
 @patch
 def retire(self: StudyPanel) -> None:
     "Close it, when its study is made."
-    jobs = self.job, self.view.inside.job
-    for job in jobs:
-        job.after = self.retire
-    if not any(job.busy for job in jobs):
-        self.close()
+    when_idle([self.job, self.view.inside.job], self.close)
 
 
 @patch

@@ -357,9 +357,6 @@ def test_restart_and_run_all(open_notebook, capsys):
     panel.make_clip()
 
 
-PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\npanel"
-
-
 AGAIN = """
 import gc, weakref
 import i2v_lab as lab
@@ -383,6 +380,9 @@ def test_a_cell_that_is_run_again_leaves_no_model_behind(open_notebook):
     panel = Panel(notebook)
     panel.ask_for("zoom in", **FEW)
     panel.make_clip()
+
+
+PANEL = "import i2v_lab as lab\npanel = lab.Lab(lab.load_pipeline(threads=1))\npanel"
 
 
 def test_after_a_reload_all_is_as_before(open_notebook):
